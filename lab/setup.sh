@@ -1,0 +1,117 @@
+#!/bin/sh
+# Prepares this checkout: Debian packages, .venv, and the symlink that makes it importable as a collection.
+# Quick when nothing is missing, safe to repeat. `lab/setup.sh matrix` adds the oldest and the newest ansible-core.
+set -eu
+cd "$(dirname "$0")/.."
+
+oldest_core=2.17.14
+newest_core=2.21.5 # needs Python 3.12; without one, the newest is what .venv has
+
+say() { printf '%s\n' "setup: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Serialise: `make test` and `make demo` may be started side by side.
+mkdir -p .ansible
+if [ -z "${SETUP_LOCKED:-}" ] && command -v flock >/dev/null; then
+    SETUP_LOCKED=1 exec flock .ansible/setup.lock sh lab/setup.sh "$@"
+fi
+
+packages() {
+    command -v dpkg-query >/dev/null || {
+        missing=
+        for command in git haproxy ip iptables make mmdebstrap podman runc ssh; do
+            command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] || missing="$missing $command"
+        done
+        [ -z "$missing" ] || say "not a Debian or Ubuntu: the lab needs these commands, which were not found:$missing"
+        return 0
+    }
+    wanted=$(awk '/^[^#].*platform:dpkg/ { print $1 }' bindep.txt)
+    # shellcheck disable=SC2086
+    installed=" $(dpkg-query -W -f '${db:Status-Status}=${Package} ' $wanted 2>/dev/null || true)"
+    missing=
+    for package in $wanted; do
+        case $installed in *" installed=$package "*) ;; *) missing="$missing $package" ;; esac
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "missing Debian packages; as root run: apt-get install --no-install-recommends$missing"
+        return 0
+    fi
+    say "installing Debian packages:$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq -o DPkg::Lock::Timeout=300 update
+    # shellcheck disable=SC2086
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing >/dev/null
+}
+
+# The first interpreter that is new enough: Debian's own before whatever PATH or a version manager puts in front.
+python_at_least() { # MINOR CANDIDATE...
+    minor=$1
+    shift
+    for candidate in "$@"; do
+        "$candidate" -c "import sys; sys.exit(sys.version_info < (3, $minor))" 2>/dev/null || continue
+        command -v "$candidate"
+        return 0
+    done
+    return 1
+}
+
+environment() { # DIRECTORY PYTHON REQUIREMENTS...: an environment holding exactly these, remade when they change
+    directory=$1 python=$2
+    shift 2
+    stamp=$({ "$python" -V; cat "$@"; } | cksum)
+    if [ "$(cat "$directory/.stamp" 2>/dev/null)" = "$stamp" ] && "$directory/bin/python" -c '' 2>/dev/null; then
+        return 0
+    fi
+    say "filling $directory with $("$python" -V)"
+    if [ "$directory" = .venv ]; then
+        "$directory/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$directory"
+        uv_pin=$(grep '^uv==' requirements-dev.txt)
+        "$directory/bin/python" -m pip --disable-pip-version-check -q install "$uv_pin"
+    else
+        .venv/bin/uv venv -q --clear --no-python-downloads -p "$python" "$directory"
+    fi
+    sync=$(mktemp)
+    cat "$@" >"$sync"
+    .venv/bin/uv pip install -q --link-mode "${UV_LINK_MODE:-hardlink}" -p "$directory/bin/python" -r "$sync"
+    rm -f "$sync"
+    echo "$stamp" >"$directory/.stamp"
+}
+
+collection() {
+    mkdir -p .ansible/collections/ansible_collections/techcorp
+    link=.ansible/collections/ansible_collections/techcorp/rag_admin
+    [ "$(readlink "$link" 2>/dev/null)" = "$PWD" ] || ln -sfn "$PWD" "$link"
+}
+
+matrix() {
+    # The same tools at the same versions, only ansible-core differs. Collections: ANSIBLE_COLLECTIONS_PATH, see `make test-matrix`.
+    grep -vE '^(ansible|ansible-core|ansible-lint|ansible-compat|galaxy-importer|molecule)==' requirements-dev.txt >.ansible/tools.txt
+    echo "ansible-core==$oldest_core" >.ansible/oldest.txt
+    echo "ansible-core==$newest_core" >.ansible/newest.txt
+    if .venv/bin/python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'; then
+        environment .venv-oldest .venv/bin/python .ansible/tools.txt .ansible/oldest.txt
+    elif python=$(python_at_least 10 python3.12 python3.11 python3.10); then
+        environment .venv-oldest "$python" .ansible/tools.txt .ansible/oldest.txt
+    else
+        say "no Python 3.10 to 3.12 here: ansible-core $oldest_core cannot be installed"
+    fi
+    if python=$(python_at_least 12 python3.14 python3.13 python3.12 \
+        "$HOME"/.pyenv/versions/3.1[34].*/bin/python "$HOME"/.pyenv/versions/3.12.*/bin/python); then
+        environment .venv-newest "$python" .ansible/tools.txt .ansible/newest.txt
+    else
+        say "no Python 3.12 or newer here: the newest ansible-core is the one in .venv"
+        ln -sfn .venv .venv-newest
+    fi
+}
+
+packages
+python=$(python_at_least 11 /usr/bin/python3 python3 python3.13 python3.12 python3.11) ||
+    die "Python 3.11 or newer is needed (Debian 12 and newer have it: apt-get install python3 python3-venv)"
+environment .venv "$python" requirements-dev.txt
+collection
+case ${1:-} in
+matrix) matrix ;;
+"") ;;
+*) die "unknown argument '$1': expected nothing, or 'matrix'" ;;
+esac
