@@ -71,10 +71,8 @@ environment() { # DIRECTORY PYTHON REQUIREMENTS...: an environment holding exact
     else
         .venv/bin/uv venv -q --clear --no-python-downloads -p "$python" "$directory"
     fi
-    sync=$(mktemp)
-    cat "$@" >"$sync"
-    .venv/bin/uv pip install -q --link-mode "${UV_LINK_MODE:-hardlink}" -p "$directory/bin/python" -r "$sync"
-    rm -f "$sync"
+    for file in "$@"; do set -- "$@" -r "$file"; shift; done
+    .venv/bin/uv pip install -q -p "$directory/bin/python" "$@"
     echo "$stamp" >"$directory/.stamp"
 }
 
@@ -85,20 +83,21 @@ collection() {
 }
 
 matrix() {
-    # The same tools at the same versions, only ansible-core differs. Collections: ANSIBLE_COLLECTIONS_PATH, see `make test-matrix`.
-    grep -vE '^(ansible|ansible-core|ansible-lint|ansible-compat|galaxy-importer|molecule)==' requirements-dev.txt >.ansible/tools.txt
-    echo "ansible-core==$oldest_core" >.ansible/oldest.txt
-    echo "ansible-core==$newest_core" >.ansible/newest.txt
+    # What plugins and their unit tests need, at .venv's versions; only ansible-core and what it pins differ.
+    # Collections come from .venv: ANSIBLE_COLLECTIONS_PATH=.ansible/collections:.venv/lib/python3*/site-packages
+    grep -E '^(boto3|botocore|hypothesis|jinja2|pytest|pytest-timeout|pytest-xdist|pyyaml)==' requirements-dev.txt >.ansible/tools.txt
+    { cat .ansible/tools.txt; echo "ansible-core==$oldest_core"; } >.ansible/oldest.txt
+    { cat .ansible/tools.txt; echo "ansible-core==$newest_core"; } >.ansible/newest.txt
     if .venv/bin/python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'; then
-        environment .venv-oldest .venv/bin/python .ansible/tools.txt .ansible/oldest.txt
+        environment .venv-oldest .venv/bin/python .ansible/oldest.txt
     elif python=$(python_at_least 10 python3.12 python3.11 python3.10); then
-        environment .venv-oldest "$python" .ansible/tools.txt .ansible/oldest.txt
+        environment .venv-oldest "$python" .ansible/oldest.txt
     else
         say "no Python 3.10 to 3.12 here: ansible-core $oldest_core cannot be installed"
     fi
     if python=$(python_at_least 12 python3.14 python3.13 python3.12 \
         "$HOME"/.pyenv/versions/3.1[34].*/bin/python "$HOME"/.pyenv/versions/3.12.*/bin/python); then
-        environment .venv-newest "$python" .ansible/tools.txt .ansible/newest.txt
+        environment .venv-newest "$python" .ansible/newest.txt
     else
         say "no Python 3.12 or newer here: the newest ansible-core is the one in .venv"
         ln -sfn .venv .venv-newest
