@@ -29,8 +29,8 @@ demo: setup ## Ship two versions under live traffic, a good and a bad one
 
 demo-down: lab-down ## The same as lab-down
 
-test: setup-matrix ## Run every check
-	@bash .ci/run
+test: ## Run every check, set-up included
+	@python3 tests/run.py
 
 lint: setup ## ansible-lint, yamllint, ruff
 	@ruff check . && ruff format --check . && yamllint . && ansible-lint --offline
@@ -54,4 +54,4 @@ end-to-end: setup ## Whole deployments in the lab
 	@$(PYTHON) -m pytest -q tests/end_to_end
 
 sanity: setup ## ansible-test sanity
-	@bash tests/sanity/run
+	@$(PYTHON) tests/sanity.py
