@@ -1,0 +1,1 @@
+"""Systemd Debian machines under podman."""

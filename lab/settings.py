@@ -1,0 +1,84 @@
+"""Constants of the lab: what it is called, where it lives, which addresses it uses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+NAME = "rag-admin-lab"
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Run-time state of this checkout's lab: pids, logs, ssh key, TLS CA, journal. Removed by `lab down`.
+STATE = CHECKOUT / ".lab"
+PIDS = STATE / "pids"
+LOGS = STATE / "logs"
+SSH = STATE / "ssh"
+SSH_KEY = SSH / "id_ed25519"
+SSH_HOST_KEY = SSH / "host_ed25519"
+KNOWN_HOSTS = SSH / "known_hosts"
+TLS = STATE / "tls"
+CA_CERTIFICATE = TLS / "ca.pem"
+
+# Downloads and images, shared by all checkouts of this user. Kept by `lab down`.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / NAME
+
+NETWORK = NAME
+SUBNET = IPv4Network("10.213.77.0/24")
+GATEWAY = IPv4Address("10.213.77.1")
+
+REGION = "us-west-2"
+ACCOUNT = "123456789012"
+AWS_PORT = 5000
+AWS_ENDPOINT = f"http://{GATEWAY}:{AWS_PORT}"
+AWS_ENVIRONMENT = {
+    "AWS_ENDPOINT_URL": AWS_ENDPOINT,
+    "AWS_ACCESS_KEY_ID": "lab",
+    "AWS_SECRET_ACCESS_KEY": "lab",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    # Nothing of the operator's own account may leak into the lab.
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+# Every process that the lab starts carries this variable with its checkout's STATE, and hands it down to its children:
+# how `lab down` recognises what is ours, even when a pid file is lost.
+OWNER_VARIABLE = "RAG_ADMIN_LAB_OWNER"
+
+DISTRIBUTIONS = ("bookworm", "trixie")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A systemd machine of the lab."""
+
+    name: str
+    address: str
+    distribution: str
+
+
+HOSTS = (
+    Host("blue-1", "10.213.77.11", "bookworm"),
+    Host("blue-2", "10.213.77.12", "trixie"),
+    Host("green-1", "10.213.77.21", "bookworm"),
+    Host("green-2", "10.213.77.22", "trixie"),
+    Host("db-1", "10.213.77.31", "bookworm"),
+    Host("monitor-1", "10.213.77.41", "trixie"),
+)
+# Hosts that tests ask for get an address of this range.
+EXTRA_ADDRESSES = tuple(f"10.213.77.{n}" for n in range(100, 200))
+
+APPLICATION = "rag-admin"
+LOAD_BALANCER_BLOCK = 1
+LISTENER_PORT = 8443
+RELEASES_BUCKET = "techcorp-rag-admin-releases"
+ROLLOUTS_BUCKET = "techcorp-rag-admin-rollouts"
+DATABASE_SECRET = "rag-admin/database"
+
+
+def node_addresses(block: int) -> tuple[str, str]:
+    """Return the loopback addresses of a load balancer's two nodes; block is 1 to 254."""
+    return f"127.77.{block}.1", f"127.77.{block}.2"
