@@ -1,4 +1,4 @@
-"""Makes plain ``pytest`` in this checkout import ``ansible_collections.techcorp.rag_admin`` with whatever ansible-core runs it."""
+"""Makes plain ``pytest`` in this checkout import ``ansible_collections.techcorp.rag_admin``, on every ansible-core."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@
     python3 tests/run.py lint unit   these groups only, on the set-up that is there
     python3 tests/run.py --list      the groups
 
-A failed group does not stop the others. Each group's output goes to tests/output/<group>.log; the end of a failed one is
-printed. The last line is `N passed, N failed`, counting single tests where a group has them; the exit status is 1 when
-anything failed.
+A failed group does not stop the others. Each group's output goes to tests/output/<group>.log; the end of a failed one
+is printed. The last line is `N passed, N failed`, counting single tests where a group has them; the exit status is 1
+when anything failed.
 Only Python's standard library is used here, since this runs before the set-up.
 """
 

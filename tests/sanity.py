@@ -86,9 +86,20 @@ def run_sanity(
     Returns what is wrong."""
     tree = work / "ansible_collections"
     collection = tree / "techcorp" / "rag_admin"
-    collection.mkdir(parents=True)
-    with tarfile.open(artefact) as archive:
-        archive.extractall(collection, filter="data")
+    install = [
+        ROOT / ".venv/bin/ansible-galaxy",
+        "collection",
+        "install",
+        "--offline",
+        "--no-deps",
+        "-p",
+        work,
+        artefact,
+    ]
+    # --force, or the checkout's own link counts as installed already and nothing is laid.
+    subprocess.run(install, check=True, env=environment, stdout=subprocess.DEVNULL)
+    if not (collection / "MANIFEST.json").exists():
+        raise RuntimeError(f"ansible-galaxy installed nothing into {collection}, so there is nothing to check")
     shutil.copy(ROOT / "tests" / "config.yml", _made(collection / "tests") / "config.yml")
     # Documentation fragments and module_utils of what we depend on.
     [packages] = ROOT.glob(".venv/lib/python3*/site-packages/ansible_collections")
