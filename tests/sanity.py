@@ -86,20 +86,9 @@ def run_sanity(
     Returns what is wrong."""
     tree = work / "ansible_collections"
     collection = tree / "techcorp" / "rag_admin"
-    install = [
-        ROOT / ".venv/bin/ansible-galaxy",
-        "collection",
-        "install",
-        "--offline",
-        "--no-deps",
-        "-p",
-        work,
-        artefact,
-    ]
-    # --force, or the checkout's own link counts as installed already and nothing is laid.
-    subprocess.run(install, check=True, env=environment, stdout=subprocess.DEVNULL)
-    if not (collection / "MANIFEST.json").exists():
-        raise RuntimeError(f"ansible-galaxy installed nothing into {collection}, so there is nothing to check")
+    collection.mkdir(parents=True)
+    # Not by ansible-galaxy: it finds the checkout's own link and says that the collection is installed already.
+    subprocess.run(["tar", "-xzf", artefact, "-C", collection], check=True)
     shutil.copy(ROOT / "tests" / "config.yml", _made(collection / "tests") / "config.yml")
     # Documentation fragments and module_utils of what we depend on.
     [packages] = ROOT.glob(".venv/lib/python3*/site-packages/ansible_collections")
