@@ -63,7 +63,7 @@ def labels(container: dict) -> dict[str, str]:
 
 def is_ours(container: dict) -> bool:
     """Tell whether this checkout's lab made a container."""
-    return labels(container).get(OWNER_LABEL) == str(settings.STATE)
+    return labels(container).get(OWNER_LABEL) == str(settings.RUNTIME)
 
 
 def is_alive(container: dict) -> bool:
@@ -184,10 +184,10 @@ def up(host: Host, log) -> bool:
 def _run_arguments(host: Host, reference: str) -> list[str]:
     public = settings.SSH_KEY.with_suffix(".pub")
     host_key = settings.SSH_HOST_KEY
-    archives = _archives(host.name, str(settings.STATE), host.distribution)
+    archives = _archives(host.name, str(settings.RUNTIME), host.distribution)
     about = {
         LABEL: "host",
-        OWNER_LABEL: str(settings.STATE),
+        OWNER_LABEL: str(settings.RUNTIME),
         HOST_LABEL: host.name,
         ADDRESS_LABEL: host.address,
         DISTRIBUTION_LABEL: host.distribution,
@@ -200,7 +200,8 @@ def _run_arguments(host: Host, reference: str) -> list[str]:
         "--volume", f"{public}:/root/.ssh/authorized_keys:ro",
         "--volume", f"{host_key}:/etc/ssh/ssh_host_ed25519_key:ro",
         "--volume", f"{archives}:/var/cache/apt/archives",
-        reference,
+        # systemd hands credentials (LoadCredential=) to services over a mount that must propagate, as on a real host.
+        reference, "/bin/sh", "-c", "mount --make-rshared / && exec /sbin/init",
     ]  # fmt: skip
 
 
@@ -262,7 +263,7 @@ def _archives(name: str, owner: str, distribution: str) -> Path:
 
 def _offer_downloads(host: Host) -> None:
     store = _store(host.distribution)
-    archives = _archives(host.name, str(settings.STATE), host.distribution)
+    archives = _archives(host.name, str(settings.RUNTIME), host.distribution)
     _keep_downloads(host.distribution, archives)
     store.mkdir(parents=True, exist_ok=True)
     archives.mkdir(parents=True, exist_ok=True)
