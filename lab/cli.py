@@ -82,7 +82,7 @@ def require_machine() -> None:
 
 def take_over() -> None:
     """Clear away what a lab of another checkout left; raise LabError when that lab still works."""
-    state = str(settings.STATE)
+    state = str(settings.RUNTIME)
     others = [(pid, owner) for pid, owner in processes.owned() if owner != state]
     for pid, owner in others:
         checkout = Path(owner).parent
@@ -137,7 +137,7 @@ def _account_up(hosts: list) -> None:
 def start_aws(patience: float = 30) -> None:
     """Start the AWS server and wait until it answers; raises LabError with the end of its log."""
     started = time.monotonic()
-    processes.stop_all(str(settings.STATE), ["aws"])
+    processes.stop_all(str(settings.RUNTIME), ["aws"])
     for address in (str(settings.GATEWAY), "127.0.0.1"):
         if pid := processes.listener(address, settings.AWS_PORT):
             raise LabError(
@@ -167,11 +167,11 @@ def _aws_answers() -> bool:
 def down(_options: argparse.Namespace) -> int:
     """Remove processes, containers, network and state of this checkout's lab; nothing else."""
     started = time.monotonic()
-    processes.stop_all(str(settings.STATE), ["aws"])
+    processes.stop_all(str(settings.RUNTIME), ["aws"])
     if shutil.which("podman") and not os.geteuid():
         machines.remove([container for container in machines.containers() if machines.is_ours(container)])
         machines.remove_network()
-    shutil.rmtree(settings.STATE, ignore_errors=True)
+    shutil.rmtree(settings.RUNTIME, ignore_errors=True)
     log("lab down", time.monotonic() - started)
     return 0
 

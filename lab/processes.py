@@ -60,8 +60,8 @@ def start(name: str, command: list[str], environment: dict[str, str]) -> int:
     with (settings.LOGS / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
-            cwd=settings.CHECKOUT,
-            env={**os.environ, **environment, settings.OWNER_VARIABLE: str(settings.STATE)},
+            cwd=settings.ROOT,
+            env={**os.environ, **environment, settings.OWNER_VARIABLE: str(settings.RUNTIME)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

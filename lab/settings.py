@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 NAME = "rag-admin-lab"
-CHECKOUT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 # Run-time state of this checkout's lab: pids, logs, ssh key, TLS CA, journal. Removed by `lab down`.
-STATE = CHECKOUT / ".lab"
-PIDS = STATE / "pids"
-LOGS = STATE / "logs"
-SSH = STATE / "ssh"
+RUNTIME = ROOT / ".lab"
+PIDS = RUNTIME / "pids"
+LOGS = RUNTIME / "logs"
+SSH = RUNTIME / "ssh"
 SSH_KEY = SSH / "id_ed25519"
 SSH_HOST_KEY = SSH / "host_ed25519"
 KNOWN_HOSTS = SSH / "known_hosts"
-TLS = STATE / "tls"
+TLS = RUNTIME / "tls"
 CA_CERTIFICATE = TLS / "ca.pem"
 
 # Downloads and images, shared by all checkouts of this user. Kept by `lab down`.
@@ -44,7 +45,7 @@ AWS_ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-# Every process that the lab starts carries this variable with its checkout's STATE, and hands it down to its children:
+# Every process that the lab starts carries this variable with its checkout's RUNTIME, and hands it down to its children:
 # how `lab down` recognises what is ours, even when a pid file is lost.
 OWNER_VARIABLE = "RAG_ADMIN_LAB_OWNER"
 
@@ -82,3 +83,13 @@ DATABASE_SECRET = "rag-admin/database"
 def node_addresses(block: int) -> tuple[str, str]:
     """Return the loopback addresses of a load balancer's two nodes; block is 1 to 254."""
     return f"127.77.{block}.1", f"127.77.{block}.2"
+
+
+def environment() -> dict[str, str]:
+    """Return the variables in which AWS's tools and Ansible talk to the lab."""
+    return {**AWS_ENVIRONMENT, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+
+
+def ansible(command: str) -> str:
+    """Return the path of one of Ansible's commands, beside the interpreter that runs the lab."""
+    return str(Path(sys.executable).parent / command)
