@@ -27,7 +27,9 @@ def kind_of(arn: str) -> str:
         return "rule"
     if resource.startswith("listener/"):
         return "listener"
-    raise Failure("the ARN of a listener or a listener rule", arn, "Give one that alb_traffic_info returns in forwards.")
+    raise Failure(
+        "the ARN of a listener or a listener rule", arn, "Give one that alb_traffic_info returns in forwards."
+    )
 
 
 def actions_of(resource: dict) -> list:
@@ -165,7 +167,9 @@ def target_from_boto(description: dict) -> dict:
 
 def targets_from_boto(descriptions: list) -> list:
     """All targets of a group in a stable order."""
-    return sorted((target_from_boto(item) for item in descriptions), key=lambda target: (target["id"], target["port"] or 0))
+    return sorted(
+        (target_from_boto(item) for item in descriptions), key=lambda target: (target["id"], target["port"] or 0)
+    )
 
 
 def targets_to_boto(targets: list) -> list:

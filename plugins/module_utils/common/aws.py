@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.common.warnings import warn
+
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common import errors
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.clock import Clock
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import Profile, Retry
@@ -103,7 +105,7 @@ class Connector:
 
     What the operator set in ``aws_config`` is kept, but retries are counted here and timeouts never exceed the profile's.
 
-    :ivar log: what all its clients did.
+    :ivar log: what its clients did, but for those that were given a log of their own.
     """
 
     def __init__(self, module, clock: Clock):
@@ -111,23 +113,25 @@ class Connector:
         self.clock = clock
         self.log = CallLog()
 
-    def __call__(self, service: str, profile: Profile) -> Aws:
+    def __call__(self, service: str, profile: Profile, log=None) -> Aws:
         config = dict(self._module.params.get("aws_config") or {})
         for timeout in ("connect_timeout", "read_timeout"):
             limit = getattr(profile, timeout)
             config[timeout] = min(float(config.get(timeout) or limit), limit)
         config["retries"] = {"total_max_attempts": 1, "mode": "standard"}
-        return Aws(self._module.client(service, aws_config=config), profile, self.log, self.clock)
+        return Aws(self._module.client(service, aws_config=config), profile, log or self.log, self.clock)
 
 
 def execute(module, run) -> None:
     """Call ``run(connect, params, check_mode)`` and end the module with its result, or with what its failure says.
 
-    ``calls`` and ``api_calls`` are in both.
+    ``calls`` and ``api_calls`` are in both. What they hold under ``warnings`` is shown as such.
     """
     connect = Connector(module, Clock())
     try:
-        result = run(connect, module.params, module.check_mode)
+        result, end = run(connect, module.params, module.check_mode), module.exit_json
     except errors.Failure as failure:
-        module.fail_json(**{"msg": str(failure), **connect.log.result(), **failure.details})
-    module.exit_json(**{**connect.log.result(), **result})
+        result, end = {"msg": str(failure), **failure.details}, module.fail_json
+    for warning in result.pop("warnings", []):
+        warn(warning)
+    end(**{**connect.log.result(), **result})

@@ -66,6 +66,11 @@ class Failure(Exception):
         super().__init__(f"Expected {expected}; found {found}. {todo}")
         self.details = details
 
+    def add(self, sentence: str, **details) -> None:
+        """Say what happened after the failure."""
+        self.args = (f"{self.args[0]} {sentence}",)
+        self.details.update(details)
+
 
 class AwsFailure(Failure):
     """A call to AWS failed.
@@ -118,13 +123,22 @@ def from_aws(exception: Exception, action: str, resource: str, region: str) -> A
     answered = isinstance(exception, botocore_exceptions.ClientError)
     message = exception.response.get("Error", {}).get("Message", "") if answered else str(exception)
     found = f"{code} ({message})" if message else code
-    expected, todo = f"{action} on {resource} in {region} to succeed", "Read AWS's message, mend the cause and run again."
+    expected, todo = (
+        f"{action} on {resource} in {region} to succeed",
+        "Read AWS's message, mend the cause and run again.",
+    )
     if code in PERMISSION_CODES:
         expected = f"the permission {action} on {resource}"
         todo = f"Grant {action} to the identity that runs this, or run it as another one."
-    elif code in CREDENTIAL_CODES or code in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
+    elif code in CREDENTIAL_CODES or code in (
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+    ):
         expected = f"valid AWS credentials for {action}"
-        todo = "Set a profile or the AWS_* variables, renew expired ones, and see whether this machine's clock is right."
+        todo = (
+            "Set a profile or the AWS_* variables, renew expired ones, and see whether this machine's clock is right."
+        )
     elif code in THROTTLING_CODES:
         todo = "AWS throttled every attempt: find what else calls this API in the account, or run again later."
     elif code.endswith(("NotFound", "NotFoundException")) or code in ("NoSuchBucket", "NoSuchKey"):

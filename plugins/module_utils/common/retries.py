@@ -41,7 +41,9 @@ NORMAL = Profile(first=0.5, factor=2.0, longest=10.0, total=90.0, connect_timeou
 # Traffic goes to a bad version while this waits: seconds, whatever happens.
 ROLLBACK = Profile(first=0.1, factor=1.5, longest=0.5, total=6.0, connect_timeout=1.0, read_timeout=2.0, unreachable=20)
 # The fence on the way back: if S3 is down, the traffic must not wait for it.
-ROLLBACK_FENCE = Profile(first=0.1, factor=1.5, longest=0.3, total=1.5, connect_timeout=0.5, read_timeout=1.0, unreachable=3)
+ROLLBACK_FENCE = Profile(
+    first=0.1, factor=1.5, longest=0.3, total=1.5, connect_timeout=0.5, read_timeout=1.0, unreachable=3
+)
 
 
 class Retry:
