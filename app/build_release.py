@@ -91,9 +91,9 @@ def locked_wheels(lock: Path, platform: str, cache: Path) -> list[Path]:
             )
         wheels = {path.name: sha256(path) for path in sorted(Path(fresh).iterdir())}
         for name in wheels:
-            os.replace(Path(fresh) / name, cache / name)
+            (Path(fresh) / name).replace(cache / name)
         (Path(fresh) / "index").write_text(json.dumps(wheels, indent=1))
-        os.replace(Path(fresh) / "index", index)
+        (Path(fresh) / "index").replace(index)
     return [cache / name for name in wheels]
 
 
@@ -120,8 +120,12 @@ def build_wheel(version: str, output: Path, cache: Path) -> Path:
 
         # The backend is pure Python without dependencies: it runs from its wheel, so no environment is made.
         result = subprocess.run(
-            [sys.executable, "-c", "import sys; from flit_core import buildapi; print(buildapi.build_wheel(sys.argv[1]))"]
-            + [str(output)],
+            [
+                sys.executable,
+                "-c",
+                "import sys; from flit_core import buildapi; print(buildapi.build_wheel(sys.argv[1]))",
+                str(output),
+            ],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(backend), "SOURCE_DATE_EPOCH": str(EPOCH)},
             capture_output=True,
@@ -147,7 +151,11 @@ def build(version: str, output: Path, platforms: tuple[str, ...] = PLATFORMS, ca
             raise BuildError(f"expected a CPython tag such as cp311, found {platform!r}")
     cache = cache or cache_directory()
 
-    wheels = {path.name: path for platform in platforms for path in locked_wheels(SOURCE / "requirements.lock", platform, cache)}
+    wheels = {
+        path.name: path
+        for platform in platforms
+        for path in locked_wheels(SOURCE / "requirements.lock", platform, cache)
+    }
     with tempfile.TemporaryDirectory() as temporary:
         own = build_wheel(version, Path(temporary), cache)
         wheels[own.name] = own
@@ -169,15 +177,17 @@ def build(version: str, output: Path, platforms: tuple[str, ...] = PLATFORMS, ca
     output.mkdir(parents=True, exist_ok=True)
     target = output / f"{NAME}-{version}.tar.gz"
     part = output / f".{target.name}.part"
-    with part.open("wb") as raw:
+    with (
+        part.open("wb") as raw,
         # Wheels are compressed already: a higher level costs seconds and saves nothing.
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0) as packed:
-            with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for name, content in sorted(members.items()):
-                    member = tarfile.TarInfo(name)
-                    member.size, member.mtime, member.mode = len(content), EPOCH, 0o644
-                    tar.addfile(member, io.BytesIO(content))
-    os.replace(part, target)
+        gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name, content in sorted(members.items()):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime, member.mode = len(content), EPOCH, 0o644
+            tar.addfile(member, io.BytesIO(content))
+    part.replace(target)
     (output / f"{target.name}.sha256").write_text(f"{sha256(target)}  {target.name}\n")
     return target
 

@@ -56,7 +56,9 @@ def _check(current: settings.Settings) -> int:
 
     answer: dict = {"version": __version__, "color": current.color, "ok": False}
     try:
-        state = schema.compare(Database(credentials.source(current), 1).read(schema.current_revision), schema.revisions())
+        state = schema.compare(
+            Database(credentials.source(current), 1).read(schema.current_revision), schema.revisions()
+        )
         answer |= {"database": "ok", "schema": state.as_dict(), "ok": state.usable}
     except DatabaseUnavailable as error:
         answer["database"] = str(error)

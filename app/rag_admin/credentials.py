@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .settings import Settings
 
@@ -109,8 +110,7 @@ def source(settings: Settings) -> Source:
 
 def _from_file(path: str) -> Credentials:
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        text = Path(path).read_bytes()
     except OSError as error:
         raise CredentialsError(f"{path}: cannot be read: {error.strerror}") from None
     return parse(text, path)

@@ -19,7 +19,9 @@ class DatabaseUnavailable(Exception):
     """No connection could be had, or the one in use was lost; the message says why and carries no password."""
 
 
-def connect(credentials: Credentials, *, connect_timeout: int, statement_timeout: float) -> psycopg2.extensions.connection:
+def connect(
+    credentials: Credentials, *, connect_timeout: int, statement_timeout: float
+) -> psycopg2.extensions.connection:
     """Open one connection in autocommit mode.
 
     :param connect_timeout: seconds, at least 2 (libpq takes less for 2).
@@ -71,7 +73,9 @@ class Database:
         self._statement_timeout = statement_timeout
         self._in_use = in_use
         self._free = threading.BoundedSemaphore(size)
-        self._idle: list[psycopg2.extensions.connection] = []  # the last one given back is taken first; append/pop are atomic
+        self._idle: list[
+            psycopg2.extensions.connection
+        ] = []  # the last one given back is taken first; append/pop are atomic
 
     def read(self, work: Callable[[psycopg2.extensions.cursor], T]) -> T:
         """Run ``work`` with a cursor and return what it returns.

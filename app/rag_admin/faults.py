@@ -11,7 +11,7 @@ import flask
 
 from .settings import Faults
 
-LONGEST_SLEEP = 120.0
+LONGEST_SLEEP = 120  # seconds
 # The release looks healthy from outside: the load balancer's checks and the sleeping route are left alone.
 SPARED = {"health", "ready", "faults_sleep"}
 
@@ -25,15 +25,15 @@ def install(app: flask.Flask, faults: Faults) -> None:
             return None
         if faults.latency:
             time.sleep(faults.latency)
-        if random.random() < faults.crash:
+        if random.random() < faults.crash:  # noqa: S311 - chance, not secrecy
             # As an out-of-memory kill would: no answer, and whatever else this worker does is lost as well.
             os.kill(os.getpid(), signal.SIGKILL)
-        if random.random() < faults.error_rate:
+        if random.random() < faults.error_rate:  # noqa: S311
             return {"error": {"code": "fault", "message": "This error was asked for by APP_FAULT_ERROR_RATE."}}, 500
         return None
 
-    @app.get("/faults/sleep/<float(max=120.0):seconds>")
-    @app.get("/faults/sleep/<int(max=120):seconds>")
+    @app.get(f"/faults/sleep/<float(max={LONGEST_SLEEP}):seconds>")
+    @app.get(f"/faults/sleep/<int(max={LONGEST_SLEEP}):seconds>")
     def faults_sleep(seconds: float):
         time.sleep(seconds)
         return {"slept": seconds}

@@ -20,9 +20,7 @@ values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-REQUESTS = prometheus_client.Counter(
-    "http_requests_total", "Requests answered", ["method", "endpoint", "status"]
-)
+REQUESTS = prometheus_client.Counter("http_requests_total", "Requests answered", ["method", "endpoint", "status"])
 DURATION = prometheus_client.Histogram(
     "http_request_duration_seconds", "Time to answer a request, in seconds", ["method", "endpoint"], buckets=BUCKETS
 )

@@ -24,6 +24,8 @@ log = structlog.get_logger("rag_admin")
 # idle connection. Were it us, a request could be on its way at that moment, and its client would get a 502.
 KEEPALIVE = 75
 
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes a private file there
+
 
 class JsonLogger(Logger):
     """gunicorn's own lines go through the application's log; its access log is not used, each request logs itself."""
@@ -46,18 +48,11 @@ class Server(Arbiter):
 
     def manage_workers(self):
         """Runs about once a second."""
-        if self.exporter is None or self.exporter.poll() is not None:
-            if time.monotonic() - self.exporter_started >= 1:
-                self.exporter_started = time.monotonic()
-                self.exporter = subprocess.Popen([sys.executable, "-m", "rag_admin.exporter"])
+        gone = self.exporter is None or self.exporter.poll() is not None
+        if gone and time.monotonic() - self.exporter_started >= 1:
+            self.exporter_started = time.monotonic()
+            self.exporter = subprocess.Popen([sys.executable, "-m", "rag_admin.exporter"])
         super().manage_workers()
-
-    def halt(self, reason=None, exit_status=0):
-        """Stop the workers first: their last requests are counted and can be scraped until then."""
-        self.stop()
-        if self.exporter is not None:
-            self.exporter.kill()
-        super().halt(reason, exit_status)
 
 
 class Application(BaseApplication):
@@ -84,13 +79,14 @@ class Application(BaseApplication):
             "max_requests": settings.max_requests,
             "max_requests_jitter": settings.max_requests // 10,
             # The heartbeat file: on a disk, a stalled write would look like a dead worker.
-            "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
+            "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "control_socket_disable": True,
             "logger_class": JsonLogger,
             "proc_name": "rag-admin",
             "pre_fork": self.pre_fork,
             "post_fork": self.post_fork,
             "child_exit": self.child_exit,
+            "on_exit": self.on_exit,
         }
         for name, value in values.items():
             self.cfg.set(name, value)
@@ -114,6 +110,11 @@ class Application(BaseApplication):
         from prometheus_client import multiprocess
 
         multiprocess.mark_process_dead(self.taken.pop(worker))
+
+    def on_exit(self, server):
+        """The workers are gone: until now their last requests could still be scraped."""
+        if server.exporter is not None:
+            server.exporter.kill()
 
     def load(self):
         """In each worker: nothing is shared across the fork, connections least of all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 class SettingsError(ValueError):
@@ -15,7 +16,7 @@ class SettingsError(ValueError):
 class Faults:
     """Faults on purpose, for tests of deployments.
 
-    error_rate and crash are probabilities (0–1) per request; latency and slow_start are seconds.
+    error_rate and crash are probabilities (0 to 1) per request; latency and slow_start are seconds.
     """
 
     error_rate: float = 0.0
@@ -68,7 +69,7 @@ def load(environment: Mapping[str, str]) -> Settings:
 
     credentials = environment.get("CREDENTIALS_DIRECTORY")
     database_file = f"{credentials}/database" if credentials else None
-    if database_file is None or not _exists(database_file):
+    if database_file is None or not Path(database_file).exists():
         database_file = environment.get("APP_DATABASE_FILE") or None
     database_secret_id = environment.get("APP_DATABASE_SECRET_ID") or None
     if not database_file and not database_secret_id:
@@ -103,14 +104,6 @@ def load(environment: Mapping[str, str]) -> Settings:
     if errors:
         raise SettingsError("; ".join(errors))
     return settings
-
-
-def _exists(path: str) -> bool:
-    try:
-        with open(path, "rb"):
-            return True
-    except FileNotFoundError:
-        return False
 
 
 def _within(value, low, high):

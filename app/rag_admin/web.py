@@ -124,8 +124,13 @@ def create_app(settings: Settings, database: Database, probe: Database) -> flask
         from . import faults
 
         faults.install(app, settings.faults)
-        log.warning("faults are enabled", error_rate=settings.faults.error_rate, latency=settings.faults.latency,
-                    crash=settings.faults.crash, slow_start=settings.faults.slow_start)
+        log.warning(
+            "faults are enabled",
+            error_rate=settings.faults.error_rate,
+            latency=settings.faults.latency,
+            crash=settings.faults.crash,
+            slow_start=settings.faults.slow_start,
+        )
     return app
 
 
@@ -138,7 +143,10 @@ def _query_body() -> tuple[str, int]:
 
     :raises BadRequest: saying what was expected.
     """
-    body = flask.request.get_json()
+    try:
+        body = flask.request.get_json()
+    except (BadRequest, RecursionError):  # the latter from thousands of nested lists
+        body = None
     if not isinstance(body, dict):
         raise BadRequest('Expected a JSON object such as {"query": "ada"}.')
     unknown = sorted(set(body) - {"query", "limit"})
