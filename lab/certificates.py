@@ -16,6 +16,8 @@ from lab import settings
 SERVER_CERTIFICATE = settings.TLS / "server.pem"
 SERVER_KEY = settings.TLS / "server.key"
 NAMES = (f"{settings.APPLICATION}.lab.test", "*.us-west-2.elb.amazonaws.com", "localhost")
+# The blocks of load balancers that the certificate holds for: the seeded one, and those that are handed out first.
+BLOCKS = (settings.LOAD_BALANCER_BLOCK, *range(100, 132))
 LIFETIME = timedelta(days=365)
 
 
@@ -75,7 +77,7 @@ def _certificate(
         )
     )
     if not is_authority:
-        addresses = [address for block in range(1, 255) for address in settings.node_addresses(block)]
+        addresses = [address for block in BLOCKS for address in settings.node_addresses(block)]
         names = [*map(x509.DNSName, NAMES), *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False

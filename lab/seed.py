@@ -168,13 +168,17 @@ def _buckets(s3: Any) -> None:
 
 
 def _secret(secretsmanager: Any) -> None:
+    # Kept with the lab: when the AWS server starts anew, a database that still runs knows the same password.
+    if not settings.DATABASE_PASSWORD.exists():
+        settings.DATABASE_PASSWORD.touch(mode=0o600)
+        settings.DATABASE_PASSWORD.write_text(secrets.token_urlsafe(24))
     value = {
         "engine": "postgres",
         "host": next(host.address for host in settings.HOSTS if host.name == "db-1"),
         "port": 5432,
         "dbname": "rag_admin",
         "username": "rag_admin",
-        "password": secrets.token_urlsafe(24),
+        "password": settings.DATABASE_PASSWORD.read_text(),
     }
     try:
         secretsmanager.create_secret(Name=settings.DATABASE_SECRET, SecretString=json.dumps(value), Tags=TAGS)

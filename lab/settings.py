@@ -77,6 +77,7 @@ LOAD_BALANCER_BLOCK = 1
 LISTENER_PORT = 8443
 RELEASES_BUCKET = "techcorp-rag-admin-releases"
 ROLLOUTS_BUCKET = "techcorp-rag-admin-rollouts"
+DATABASE_PASSWORD = RUNTIME / "database-password"
 DATABASE_SECRET = "rag-admin/database"
 
 
