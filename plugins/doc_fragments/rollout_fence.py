@@ -12,8 +12,8 @@ class ModuleDocFragment:
 options:
   fence:
     description:
-      - The record of the rollout that this task belongs to. It is read before each call that changes something, and the task
-        stops when somebody else owns the rollout by then.
+      - The record of the rollout that this task belongs to. It is read before each call that changes something, and the
+        task stops when somebody else owns the rollout by then.
     type: dict
     suboptions:
       bucket:
@@ -33,7 +33,8 @@ options:
         required: true
       status:
         description:
-          - Status to write into the record before the first change, so that a run that is killed afterwards is taken up there.
+          - Status to write into the record before the first change, so that a run that is killed afterwards is taken up
+            there.
         type: str
         choices: [rolling_back]
 """

@@ -12,9 +12,10 @@ version_added: "1.0.0"
 description:
   - Polls each target group with one call, however many targets it has, at most once in two seconds on average.
   - Is content when enough targets of every group are healthy, in several polls on end.
-  - Fails at once when waiting cannot help, that is when a group is empty or not attached to any listener or rule, when its
-    health checks are off, or when too few targets are left because instances are stopped or lie in an Availability Zone
-    that the load balancer does not use. A group that was attached a moment ago gets up to thirty seconds to be in use.
+  - Fails at once when waiting cannot help, that is when a group is empty or not attached to any listener or rule, when
+    its health checks are off, or when too few targets are left because instances are stopped or lie in an Availability
+    Zone that the load balancer does not use. A group that was attached a moment ago gets up to thirty seconds to be in
+    use.
 options:
   target_groups:
     description:
@@ -141,7 +142,6 @@ api_calls:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import health
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
 

@@ -51,7 +51,8 @@ options:
     default: false
   wait:
     description:
-      - With O(state=present), wait until the targets are healthy, or unused because no load balancer uses the target group.
+      - With O(state=present), wait until the targets are healthy, or unused because no load balancer uses the target
+        group.
       - With O(state=absent), wait until they are gone, that is for the deregistration delay of the target group.
     type: bool
     default: false
@@ -161,7 +162,6 @@ api_calls:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import targets
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
 

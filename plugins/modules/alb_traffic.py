@@ -15,7 +15,8 @@ description:
     actions stays as it is, such as C(authenticate-oidc) actions and their order.
   - Target groups in the action that O(weights) does not name stay when their weight is 0, and stop the module when they
     carry traffic.
-  - Several listeners and rules move as one. When one fails, those already moved are put back, and the failure says which.
+  - Several listeners and rules move as one. When one fails, those already moved are put back, and the failure says
+    which.
   - Before it returns, what was written is read back.
 options:
   arns:
@@ -32,7 +33,7 @@ options:
   expected_weights:
     description:
       - The weights that are live now, in the same form as O(weights). Only the proportions count.
-      - When each action has neither these weights nor those in O(weights), somebody else changed it, and the module fails
+      - When an action has neither these weights nor those in O(weights), somebody else changed it, and the module fails
         before it writes anything.
     type: dict
   stickiness:
@@ -51,8 +52,8 @@ options:
         type: int
   restore:
     description:
-      - Puts recorded actions back. One call is made for each entry, without reading anything from the load balancer before it
-        and with retries that end after seconds, so it is the way to roll back.
+      - Puts recorded actions back. One call is made for each entry, without reading anything from the load balancer
+        before it and with retries that end after seconds, so it is the way to roll back.
       - All entries are tried even when one fails.
       - When the fence cannot be read, this goes on with a warning; when it names another owner, this fails.
       - The call is made whatever the weights are, so the result is always changed.
@@ -134,7 +135,7 @@ forwards:
     arn:
       description: ARN of the listener or rule.
       type: str
-      sample: arn:aws:elasticloadbalancing:us-west-2:123456789012:listener/app/rag-admin/50dc6c495c0c9188/f2f7dc8efc522ab2
+      sample: arn:aws:elasticloadbalancing:us-west-2:123456789012:listener/app/rag-admin/50dc6c495c/f2f7dc8efc
     weights:
       description: Weight by target group ARN, with those that were not named.
       type: dict
@@ -191,7 +192,6 @@ foreign_writer:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import traffic
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
 

@@ -240,7 +240,6 @@ api_calls:
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import info
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
 

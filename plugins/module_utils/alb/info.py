@@ -14,8 +14,8 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries 
 def run(connect: Connector, params: dict, check_mode: bool) -> dict:
     """The module's result; it is the same in check mode.
 
-    Calls: one for the load balancer, one for its listeners, one for each listener whose rules are asked for, one for all
-    target groups, and two for each target group. Neither targets nor rules add to them, page limits aside.
+    Calls: one for the load balancer, one for its listeners, one for each listener whose rules are asked for, one for
+    all target groups, and two for each target group. Neither targets nor rules add to them, page limits aside.
 
     :raises Failure: when something does not exist, or with ``validate`` when traffic could not be moved.
     """

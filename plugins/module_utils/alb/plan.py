@@ -118,8 +118,8 @@ def same_shares(one: dict, other: dict) -> bool:
 def is_expected(live: dict, expected: dict, declared: dict) -> bool:
     """Whether nobody else wrote the weights: they are what was there before our write, or after it.
 
-    Groups of weight 0 that neither we nor the expectation name belong to somebody else and do not matter. A group that is
-    only being attached (declared at 0) may be absent or already there.
+    Groups of weight 0 that neither we nor the expectation name belong to somebody else and do not matter. A group that
+    is only being attached (declared at 0) may be absent or already there.
     """
 
     def relevant(weights):
@@ -133,14 +133,15 @@ def is_expected(live: dict, expected: dict, declared: dict) -> bool:
 def plan_forward(arn: str, actions: list, weights: dict, stickiness, expected) -> dict:
     """What has to change on one listener or rule.
 
-    Target groups in the action that ``weights`` does not name stay when their weight is 0, and are refused when they carry
-    traffic: whose they are is not known here.
+    Target groups in the action that ``weights`` does not name stay when their weight is 0, and are refused when they
+    carry traffic: whose they are is not known here.
 
     :param actions: the action list as AWS returned it.
     :param weights: integers by target group ARN.
     :param stickiness: as :func:`parse_stickiness` returns it.
     :param expected: weights that the action has to have unless it already has ``weights``; None to accept any.
-    :returns: ``arn``, ``before`` and ``after`` (``{"weights", "stickiness"}``), and ``actions`` to write, None for nothing.
+    :returns: ``arn``, ``before`` and ``after`` (``{"weights", "stickiness"}``), ``actions`` to write (None for nothing),
+        and ``previous``: the actions as they were.
     :raises Failure: when writing would harm.
     """
     require_forward(arn, actions)
@@ -254,8 +255,8 @@ def judge_health(targets: list, min_healthy: int, min_healthy_percent: int) -> d
     Both demands have to be met; draining targets do not count at all.
 
     :returns: ``healthy``, ``total``, ``required``, ``met``; ``hopeless``: targets that waiting does not help;
-        ``out_of_reach``: whether the demand cannot be met by the others; ``unattached``: whether the group seems not to be
-        used by any load balancer (targets whose zone is not enabled look alike but for AWS's words, or for the other
+        ``out_of_reach``: whether the demand cannot be met by the others; ``unattached``: whether the group seems not to
+        be used by any load balancer (targets whose zone is not enabled look alike but for AWS's words, or for the other
         targets of the group being checked).
     """
     counted = staying(targets)

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From the shapes of boto3 to ours and back; pure.
 
-Shapes of boto3 stop here. The one exception is a list of actions: it is carried through unread, because it has to be put
-back as it was.
+Shapes of boto3 stop here. The one exception is a list of actions: it is carried through unread, because it has to be
+put back as it was.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def forward_of(actions: list) -> dict:
 
 
 def with_forward(actions: list, weights: dict, stickiness: dict) -> list:
-    """The same actions with other weights and stickiness; all else in the list stays, and so does the order of the groups."""
+    """The same actions with other weights and stickiness; all else stays, and so does the order of the groups."""
     index = forward_index(actions)
     known = [arn for arn in weights_of(actions[index]) if arn in weights]
     added = sorted(arn for arn in weights if arn not in known)
@@ -90,9 +90,9 @@ def with_forward(actions: list, weights: dict, stickiness: dict) -> list:
 def writable(actions: list) -> list:
     """What AWS returned as actions, as it accepts them.
 
-    Numbers and booleans that became strings on their way through templates are restored; a top-level target group beside
-    a list of groups is dropped, since AWS refuses two statements of the same; and because AWS never returns the client
-    secret of an OpenID action, it is told to keep the one it has.
+    Numbers and booleans that became strings on their way through templates are restored; a top-level target group
+    beside a list of groups is dropped, since AWS refuses two statements of the same; and because AWS never returns the
+    client secret of an OpenID action, it is told to keep the one it has.
     """
     actions = _typed(copy.deepcopy(actions))
     for action in actions:

@@ -85,7 +85,7 @@ def wait_for_targets(aws: Aws, group_arn: str, keys: set, state: str, timeout: f
         raise Failure(
             f"{len(keys)} targets of {group_arn} to be {wanted} within {timeout:g} s",
             _states(seen),
-            "A target is gone after the group's deregistration delay, and healthy after its threshold of passed checks.",
+            "A target is gone after the group's deregistration delay, and healthy after passing its health checks.",
             targets=seen,
         )
     return seen
@@ -172,7 +172,7 @@ _REMEDIES = {
     "Target.InvalidState": "Start these instances, or register others.",
     "Target.IpUnusable": "Register addresses that no load balancer uses itself.",
     "Target.HealthCheckDisabled": "Enable health checks on the target group.",
-    "Target.NotInUse": "Enable the Availability Zone of these targets on the load balancer, or move them to one that is enabled.",
+    "Target.NotInUse": "Enable the Availability Zone of these targets on the load balancer, or use targets elsewhere.",
     "Target.NotRegistered": "Register these targets.",
 }
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from ansible.module_utils.common.warnings import warn
-
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common import errors
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.clock import Clock
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import Profile, Retry
@@ -103,7 +102,8 @@ class Aws:
 class Connector:
     """Makes clients when they are needed, so that a run makes only those.
 
-    What the operator set in ``aws_config`` is kept, but retries are counted here and timeouts never exceed the profile's.
+    What the operator set in ``aws_config`` is kept, but retries are counted here and timeouts do not exceed the
+    profile's.
 
     :ivar log: what its clients did, but for those that were given a log of their own.
     """

@@ -26,4 +26,4 @@ class Clock:
 
     def jitter(self, seconds: float) -> float:
         """Between half of the given seconds and all of them, so that many controllers do not retry in step."""
-        return seconds * random.uniform(0.5, 1.0)
+        return seconds * random.uniform(0.5, 1.0)  # noqa: S311

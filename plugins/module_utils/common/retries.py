@@ -21,7 +21,8 @@ class Profile:
 
     :ivar total: what failed attempts and the pauses between them may take together, over all calls of the run.
     :ivar connect_timeout, read_timeout: of a single attempt.
-    :ivar unreachable: attempts of one call before an endpoint that cannot be connected to is given up: a wrong region or URL.
+    :ivar unreachable: attempts of one call before an endpoint that cannot be connected to is given up: a wrong region
+        or URL.
     """
 
     first: float
