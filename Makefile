@@ -55,3 +55,6 @@ end-to-end: setup ## Whole deployments in the lab
 
 sanity: setup ## ansible-test sanity
 	@$(PYTHON) tests/sanity.py
+
+docs: setup ## Write the reference pages below docs/ anew
+	@$(PYTHON) docs/generate.py
