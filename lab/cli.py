@@ -80,8 +80,11 @@ def require_machine() -> None:
         raise LabError("the lab makes a network bridge and systemd containers: run it as root")
 
 
-def take_over() -> None:
-    """Clear away what a lab of another checkout left; raise LabError when that lab still works."""
+def take_over() -> list[dict]:
+    """Clear away what a lab of another checkout left; return our own containers.
+
+    Raises LabError when that other lab still works.
+    """
     state = str(settings.RUNTIME)
     others = [(pid, owner) for pid, owner in processes.owned() if owner != state]
     for pid, owner in others:
@@ -92,27 +95,30 @@ def take_over() -> None:
                 f"Stop it: make -C {shlex.quote(str(checkout))} lab-down"
             )
     processes.stop([pid for pid, _owner in others])
-    left = [container for container in machines.containers() if not machines.is_ours(container)]
+    there = machines.containers()
+    left = [container for container in there if not machines.is_ours(container)]
     for owner in {machines.labels(container)[machines.OWNER_LABEL] for container in left}:
         print(f"lab: removing what the stopped lab of {Path(owner).parent} left", file=sys.stderr)
     machines.remove(left)
+    return [container for container in there if machines.is_ours(container)]
 
 
-def prepare() -> None:
-    """Make all that hosts need, whatever an earlier lab left."""
+def prepare() -> list[dict]:
+    """Make all that hosts need, whatever an earlier lab left; return our containers that are there."""
     require_machine()
     with image.locked("prepare"):
-        take_over()
+        known = take_over()
         machines.ensure_keys()
         machines.ensure_network()
+    return known
 
 
 def up(_options: argparse.Namespace) -> int:
     """Start everything that does not run yet, in parallel; print addresses and timings."""
     started = time.monotonic()
-    prepare()
+    known = prepare()
     with ThreadPoolExecutor(len(settings.HOSTS) + 1) as pool:
-        hosts = [pool.submit(machines.up, host, log) for host in settings.HOSTS]
+        hosts = [pool.submit(machines.up, host, known, log) for host in settings.HOSTS]
         account = pool.submit(_account_up, hosts)
         # The first failure is told at once; the others are still waited for by the pool.
         for future in as_completed([*hosts, account]):
@@ -138,17 +144,25 @@ def start_aws(patience: float = 30) -> None:
     """Start the AWS server and wait until it answers; raises LabError with the end of its log."""
     started = time.monotonic()
     processes.stop_all(str(settings.RUNTIME), ["aws"])
-    for address in (str(settings.GATEWAY), "127.0.0.1"):
+    addresses = (str(settings.GATEWAY), "127.0.0.1")
+    for address in addresses:
         if pid := processes.listener(address, settings.AWS_PORT):
             raise LabError(
                 f"port {settings.AWS_PORT} on {address} is taken by pid {pid} ({processes.command_line(pid)[:80]}), "
                 "which no lab started: stop it first"
             )
-    pid = processes.start("aws", [sys.executable, "-m", "lab.aws"], {"PYTHONUNBUFFERED": "1"})
+    path = settings.LOGS / "aws.log"
+    earlier = path.stat().st_size if path.exists() else 0
+    command = [sys.executable, "-m", "lab.aws"]
+    command += ["--port", str(settings.AWS_PORT), "--state-dir", str(settings.RUNTIME), "--data-plane", "none"]
+    for address in addresses:
+        command += ["--bind", address]
+    for name, value in settings.AWS_SETTINGS.items():
+        command += ["--set", f"{name}={value}"]
+    pid = processes.start("aws", command, {"PYTHONUNBUFFERED": "1"})
     while not _aws_answers():
         if processes.start_time(pid) is None or time.monotonic() - started > patience:
-            path = settings.LOGS / "aws.log"
-            tail = "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+            tail = "\n".join(path.read_bytes()[earlier:].decode(errors="replace").splitlines()[-15:])
             raise LabError(f"the AWS server did not start; the end of {path}:\n{tail}")
         time.sleep(0.05)
     log("AWS server", time.monotonic() - started)
@@ -158,7 +172,7 @@ def _aws_answers() -> bool:
     if not processes.running("aws"):
         return False
     try:
-        with urllib.request.urlopen(f"{settings.AWS_ENDPOINT}/moto-api/data.json", timeout=2) as answer:
+        with urllib.request.urlopen(f"{settings.AWS_ENDPOINT}/lab/settings", timeout=2) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -191,8 +205,9 @@ def print_addresses() -> bool:
     rows = [("AWS", settings.AWS_ENDPOINT, settings.REGION, aws)]
     nodes = settings.node_addresses(settings.LOAD_BALANCER_BLOCK)
     for letter, address in zip("ab", nodes, strict=True):
-        up_ = processes.listener(address, settings.LISTENER_PORT) is not None
-        rows.append((f"{settings.APPLICATION} {letter}", f"https://{address}:{settings.LISTENER_PORT}", "load balancer", up_))
+        listening = processes.listener(address, settings.LISTENER_PORT) is not None
+        url = f"https://{address}:{settings.LISTENER_PORT}"
+        rows.append((f"{settings.APPLICATION} {letter}", url, "load balancer", listening))
     for host in hosts:
         answering = host.name in alive and machines.answers(host.address)
         rows.append((host.name, f"root@{host.address}", f"Debian {host.distribution}", answering))
@@ -213,7 +228,7 @@ def host_up(options: argparse.Namespace) -> int:
     prepare()
     with image.locked("addresses"):
         host = _host_named(options)
-        machines.up(host, log)
+        machines.up(host, machines.containers(), log)
     print(f"{host.name} {host.address}")
     return 0
 

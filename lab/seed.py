@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import urllib.request
 from typing import Any
 
 import boto3
@@ -14,8 +13,6 @@ from botocore.exceptions import ClientError
 from lab import certificates, settings
 
 TAGS = [{"Key": "application", "Value": settings.APPLICATION}, {"Key": "environment", "Value": "demo"}]
-# AWS checks health every 5 s at the most often; the lab once a second, so that a demonstration need not wait.
-AWS_SETTINGS = {"health_check_scale": 0.2}
 
 
 def seed() -> None:
@@ -31,22 +28,11 @@ def seed() -> None:
         return session.client(service, endpoint_url=settings.AWS_ENDPOINT, config=configuration)
 
     certificates.ensure()
-    _configure()
     vpc, subnets, security_group = _network(client("ec2"))
     certificate = _certificate(client("acm"))
     _load_balancer(client("elbv2"), vpc, subnets, security_group, certificate)
     _buckets(client("s3"))
     _secret(client("secretsmanager"))
-
-
-def _configure() -> None:
-    request = urllib.request.Request(
-        f"{settings.AWS_ENDPOINT}/lab/settings",
-        data=json.dumps(AWS_SETTINGS).encode(),
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
-    urllib.request.urlopen(request, timeout=10).close()
 
 
 def _network(ec2: Any) -> tuple[str, list[str], str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +21,8 @@ PACKAGES = (
 )
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Settings of the builder's apt that say how its mirror is reached; the hosts reach the same one.
-APT_OPTIONS = re.compile(r"^(Acquire::(Check-Valid-Until|Check-Date|Retries|https?|ForceIPv4)\b.*|APT::Get::AllowUn.*)$", re.I)
+APT_OPTIONS = re.compile(r"Acquire::(Check-Valid-Until|Check-Date|Retries|https?|ForceIPv4)\b", re.I)
+DEBIAN_ADDRESS = re.compile(r"\bhttps?://[^\s\]]+?/debian(?=[/\s]|$)")
 
 # Runs in the new root ($1). Timers are masked because apt-daily takes apt's lock at a time of its own choosing;
 # the host's key comes from the lab, so that every image is free of secrets.
@@ -42,7 +44,7 @@ def mirror() -> str:
         if path.suffix not in (".list", ".sources") or not path.is_file():
             continue
         for line in path.read_text().splitlines():
-            if re.match(r"\s*(deb\b|URIs:)", line) and (found := re.search(r"\bhttps?://[^\s\]]+?/debian(?=[/\s]|$)", line)):
+            if re.match(r"\s*(deb\b|URIs:)", line) and (found := DEBIAN_ADDRESS.search(line)):
                 return found[0]
     return "http://deb.debian.org/debian"
 
@@ -74,6 +76,7 @@ def recipe(distribution: str) -> dict[str, str]:
     }
 
 
+@functools.cache
 def reference(distribution: str) -> str:
     """Return the name of the podman image; it changes with the recipe."""
     digest = hashlib.sha256(repr(sorted(recipe(distribution).items())).encode()).hexdigest()[:12]
@@ -90,7 +93,7 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def ensure(distribution: str, log) -> str:
+def ensure(distribution: str, log: Callable[[str, float], None]) -> str:
     """Return the image's reference, building it when neither podman nor the cache directory has it."""
     image = reference(distribution)
     if exists(image):
@@ -146,7 +149,7 @@ def build(distribution: str, tar: Path) -> None:
             "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*", *options, f"--customize-hook={hook}",
             f"--customize-hook=copy-in {work / 'apt.conf'} /etc/apt/apt.conf.d",
-            f"--customize-hook=mv \"$1\"/etc/apt/apt.conf.d/apt.conf \"$1\"/etc/apt/apt.conf.d/99lab",
+            '--customize-hook=mv "$1"/etc/apt/apt.conf.d/apt.conf "$1"/etc/apt/apt.conf.d/99lab',
             distribution, str(work / "root.tar"), str(work / "sources.list"),
         ]  # fmt: skip
         done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,8 +94,8 @@ def remove(found: list[dict]) -> None:
     if still:
         raise RuntimeError(f"podman could not remove {', '.join(sorted(still))}: see `podman ps -a`")
     for container in found:
-        about = labels(container)
-        _keep_downloads(about[DISTRIBUTION_LABEL], _archives(about[HOST_LABEL], about[OWNER_LABEL], about[DISTRIBUTION_LABEL]))
+        name, owner, distribution = (labels(container)[key] for key in (HOST_LABEL, OWNER_LABEL, DISTRIBUTION_LABEL))
+        _keep_downloads(distribution, _archives(name, owner, distribution))
 
 
 def ensure_network() -> None:
@@ -156,25 +157,29 @@ def free_address() -> str:
     raise RuntimeError("all addresses for extra hosts are taken: see `python -m lab host list`")
 
 
-def up(host: Host, log) -> bool:
-    """Start a host and wait until its sshd answers; return whether it had to be made."""
-    reference = image.ensure(host.distribution, log)
+def up(host: Host, known: list[dict], log: Callable[[str, float], None]) -> bool:
+    """Start a host and wait until its sshd answers; return whether it had to be made.
+
+    known: what `containers` returned a moment ago.
+    """
+    reference = image.reference(host.distribution)
     arguments = _run_arguments(host, reference)
-    spec = hashlib.sha256("\0".join([*arguments, settings.SSH_KEY.read_text(), settings.SSH_HOST_KEY.read_text()]).encode())
-    spec_label = spec.hexdigest()[:16]
+    parts = [*arguments, settings.SSH_KEY.read_text(), settings.SSH_HOST_KEY.read_text()]
+    spec = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     in_the_way = []
-    for container in containers():
+    for container in known:
         about = labels(container)
         if is_ours(container) and about.get(HOST_LABEL) == host.name:
-            if is_alive(container) and about.get(SPEC_LABEL) == spec_label and answers(host.address):
+            if is_alive(container) and about.get(SPEC_LABEL) == spec and answers(host.address):
                 return False
             in_the_way.append(container)
         elif about.get(ADDRESS_LABEL) == host.address:
             in_the_way.append(container)
     remove(in_the_way)
+    image.ensure(host.distribution, log)
     started = time.monotonic()
     _offer_downloads(host)
-    podman("run", "--detach", "--label", f"{SPEC_LABEL}={spec_label}", *arguments)
+    podman("run", "--detach", "--label", f"{SPEC_LABEL}={spec}", *arguments)
     wait_for_ssh(host)
     _freshen(host, reference)
     log(f"host {host.name}, Debian {host.distribution}", time.monotonic() - started)
