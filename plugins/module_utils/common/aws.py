@@ -48,6 +48,10 @@ class Aws:
         self.retry = Retry(profile, clock)
         log.retries.append(self.retry)
 
+    def afresh(self) -> Aws:
+        """The same client with the whole budget of its profile again, for runs that go on for minutes."""
+        return Aws(self.client, self.retry.profile, self.log, self.retry.clock)
+
     @property
     def region(self) -> str:
         """The region that the client talks to."""

@@ -1,0 +1,232 @@
+# Copyright (c) 2026 TechCorp
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests through the load balancer, to each of its addresses, and what came of them."""
+
+from __future__ import annotations
+
+import http.client
+import math
+import socket
+import ssl
+import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
+
+_RECENT = 50
+_THREADS = 16
+_SIGMAS = 3.0
+
+
+class ProbeFailed(Exception):
+    """No request could be made at all: the name does not resolve, or the certificate is not trusted.
+
+    :ivar permanent: whether waiting cannot help.
+    """
+
+    def __init__(self, message: str, permanent: bool):
+        super().__init__(message)
+        self.permanent = permanent
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One request: ``error`` None for an answer below 500, ``color`` None when the answer did not tell."""
+
+    address: str
+    error: str | None
+    color: str | None
+    seconds: float
+
+
+@dataclass
+class Totals:
+    """What came of all requests so far. Pure."""
+
+    sent: int = 0
+    failed: int = 0
+    errors: Counter = field(default_factory=Counter)
+    colors: Counter = field(default_factory=Counter)
+    nodes: dict = field(default_factory=dict)
+    recent: dict = field(default_factory=dict)
+    seconds: dict = field(default_factory=dict)
+
+    def add(self, shots: list) -> None:
+        """Count these requests."""
+        for shot in shots:
+            node = self.nodes.setdefault(shot.address, {"sent": 0, "failed": 0, "colors": {}})
+            self.sent += 1
+            node["sent"] += 1
+            if shot.error:
+                self.failed += 1
+                node["failed"] += 1
+                self.errors[shot.error] += 1
+                continue
+            if shot.color:
+                self.colors[shot.color] += 1
+                node["colors"][shot.color] = node["colors"].get(shot.color, 0) + 1
+            self.recent.setdefault(shot.address, deque(maxlen=_RECENT)).append(shot.color)
+            self.seconds.setdefault(shot.color, []).append(shot.seconds)
+
+    def result(self) -> dict:
+        """As the module returns it."""
+        return {
+            "sent": self.sent,
+            "failed": self.failed,
+            "errors": dict(self.errors),
+            "colors": dict(self.colors),
+            "nodes": self.nodes,
+        }
+
+    def reading(self, check: dict) -> Reading:
+        """What a check of these requests reads."""
+        measure, color = check["measure"], check["color"]
+        if measure == "failed_ratio":
+            return Reading(value=self.failed / self.sent if self.sent else None, samples=self.sent)
+        if measure == "share":
+            answered = sum(self.colors.values())
+            return Reading(value=self.colors[color] / answered if answered else None, samples=answered)
+        mine = self.seconds.get(color, [])
+        return Reading(
+            value=percentile(mine, 0.95),
+            baseline=percentile(self.seconds.get(check["baseline_color"], []), 0.95),
+            samples=len(mine),
+        )
+
+
+def percentile(values: list, rank: float) -> float | None:
+    """The value below or at which that part (0 to 1) of the values lies; None of none."""
+    return sorted(values)[max(0, math.ceil(rank * len(values)) - 1)] if values else None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """That a colour gives a share (0 to 1) of the answers, up to chance and a tolerance (0 to 1)."""
+
+    color: str
+    share: float
+    tolerance: float
+    requests: int
+
+
+def unconverged(totals: Totals, addresses: list, expected: Expectation) -> list:
+    """Why nodes do not yet answer as expected, one line each; none when all do.
+
+    Only each node's recent answers count. A share of 0 or 1 must be exact; between them chance is granted three
+    standard
+    deviations, and both colours must have been seen.
+    """
+    reasons = []
+    for address in addresses:
+        recent = list(totals.recent.get(address, ()))
+        exact = expected.share in (0.0, 1.0)
+        recent = recent[-expected.requests :] if exact else recent
+        if len(recent) < expected.requests:
+            reasons.append(f"{address}: {len(recent)} of {expected.requests} answers")
+            continue
+        if not any(recent):
+            reasons.append(f"{address}: answers do not tell their colour (color_header)")
+            continue
+        count = len(recent)
+        found = recent.count(expected.color) / count
+        spread = 0 if exact else _SIGMAS * math.sqrt(expected.share * (1 - expected.share) / count)
+        unseen = not exact and found in (0.0, 1.0)
+        if unseen or abs(found - expected.share) > spread + expected.tolerance:
+            reasons.append(f"{address}: {found:.0%} {expected.color} of the last {count}, not {expected.share:.0%}")
+    return reasons
+
+
+class Prober:
+    """Makes the requests, each on a connection of its own.
+
+    :param settings: ``url``, ``addresses``, ``ca_path``, ``validate_certs``, ``timeout`` (seconds), ``requests`` (each
+    time
+        to each address), ``headers``, ``color_header``.
+    :raises Failure: when the URL is not one of http or https.
+    """
+
+    def __init__(self, settings: dict):
+        self._settings = settings
+        url = urlsplit(settings["url"])
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise Failure("a http or https URL to probe", repr(settings["url"]), "Correct probe.url.")
+        self._tls = url.scheme == "https"
+        self._host = url.hostname
+        self._port = url.port or (443 if self._tls else 80)
+        self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        self._context = self._make_context() if self._tls else None
+
+    def addresses(self) -> list:
+        """Every address of the load balancer, IPv4 and IPv6; those given, else those its name has now.
+
+        :raises ProbeFailed: when the name does not resolve.
+        """
+        if self._settings["addresses"]:
+            return list(self._settings["addresses"])
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise ProbeFailed(f"{self._host} does not resolve: {error}", permanent=False) from error
+        return sorted({item[4][0] for item in found})
+
+    def shoot(self, addresses: list) -> list:
+        """One round of requests to all addresses.
+
+        :raises ProbeFailed: when the certificate is not trusted.
+        """
+        targets = [address for _ in range(self._settings["requests"]) for address in addresses]
+        with ThreadPoolExecutor(min(len(targets), _THREADS)) as pool:
+            return list(pool.map(self._request, targets))
+
+    def _request(self, address):
+        began = time.monotonic()
+        connection = _Connection(address, self._host, self._port, self._settings["timeout"], self._context)
+        color = error = None
+        try:
+            headers = {"Connection": "close", "User-Agent": "rag-admin-gate", **(self._settings["headers"] or {})}
+            connection.request("GET", self._path, headers=headers)
+            response = connection.getresponse()
+            response.read()
+            color = response.getheader(self._settings["color_header"])
+            error = f"HTTP {response.status}" if response.status >= 500 else None
+        except ssl.SSLCertVerificationError as failure:
+            raise ProbeFailed(
+                f"the certificate of {self._host} at {address} is not trusted: {failure.verify_message}",
+                permanent=True,
+            ) from failure
+        except (OSError, http.client.HTTPException) as failure:
+            error = type(failure).__name__
+        finally:
+            connection.close()
+        return Shot(address, error, color, time.monotonic() - began)
+
+    def _make_context(self):
+        if not self._settings["validate_certs"]:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        try:
+            return ssl.create_default_context(cafile=self._settings["ca_path"])
+        except OSError as error:
+            raise Failure("CA certificates in probe.ca_path", f"{error}", "Give a file of PEM certificates.") from error
+
+
+class _Connection(http.client.HTTPConnection):
+    """To one address, while Host header and server name stay those of the URL."""
+
+    def __init__(self, address, host, port, timeout, context):
+        super().__init__(host, port, timeout=timeout)
+        self._address = address
+        self._context = context
+        self.default_port = 443 if context else 80
+
+    def connect(self):
+        self.sock = socket.create_connection((self._address, self.port), self.timeout)
+        if self._context:
+            self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
