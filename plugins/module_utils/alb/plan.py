@@ -140,7 +140,7 @@ def plan_forward(arn: str, actions: list, weights: dict, stickiness, expected) -
     :param weights: integers by target group ARN.
     :param stickiness: as :func:`parse_stickiness` returns it.
     :param expected: weights that the action has to have unless it already has ``weights``; None to accept any.
-    :returns: ``arn``, ``before`` and ``after`` (``{"weights", "stickiness"}``), ``actions`` to write (None for nothing),
+    :returns: ``arn``, ``before`` and ``after`` (``{"weights", "stickiness"}``), ``actions`` to write (or None),
         and ``previous``: the actions as they were.
     :raises Failure: when writing would harm.
     """

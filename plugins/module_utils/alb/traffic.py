@@ -66,12 +66,15 @@ def _write(aws: Aws, arn: str, actions: list, once: bool = False) -> None:
 def _apply(connect: Connector, aws: Aws, todo: list, guard: Guard) -> None:
     moved: list = []
     for item in todo:
+        doubtful = []
         try:
             guard()
+            doubtful = [item]
             _write(aws, item["arn"], item["actions"])
         except Failure as failure:
-            # After an answer that never came, the call may have been carried out.
-            doubtful = [item] if isinstance(failure, AwsFailure) and not failure.refused else []
+            if isinstance(failure, AwsFailure) and failure.refused:
+                doubtful = []
+            # After an answer that never came, the call may have been carried out: put that one back too.
             _compensate(connect, failure, moved + doubtful, guard)
             raise
         moved.append(item)
