@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab import settings
+from lab import processes, settings
 from lab.hosts import image
 from lab.settings import Host
 
@@ -75,7 +75,8 @@ def is_alive(container: dict) -> bool:
 
 def _runs(pid: int | None, program: str) -> bool:
     try:
-        return bool(pid) and program in Path(f"/proc/{pid}/comm").read_text()
+        # A zombie keeps its name, a reused pid does not.
+        return bool(pid and processes.start_time(pid)) and program in Path(f"/proc/{pid}/comm").read_text()
     except OSError:
         return False
 
@@ -88,9 +89,13 @@ def remove(found: list[dict]) -> None:
             if pid and (_runs(pid, "systemd") or _runs(pid, "conmon")):
                 with suppress(ProcessLookupError):
                     os.kill(pid, 9)
-    if found:
-        podman("rm", "--force", "--time", "0", "--volumes", *[container["Id"] for container in found], check=False)
-    still = {container["Id"] for container in containers()} & {container["Id"] for container in found}
+    still = {container["Id"] for container in found}
+    for _attempt in range(4):
+        if not still:
+            break
+        # With its conmon gone a container is first only marked as stopping; the next attempt removes it.
+        podman("rm", "--force", "--time", "0", "--volumes", *still, check=False)
+        still &= {container["Id"] for container in containers()}
     if still:
         raise RuntimeError(f"podman could not remove {', '.join(sorted(still))}: see `podman ps -a`")
     for container in found:
