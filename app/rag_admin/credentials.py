@@ -15,7 +15,8 @@ from pathlib import Path
 from .settings import Settings
 
 # A database that is down makes every request ask again: this bounds how often the source hears of it (seconds).
-RELOAD_INTERVAL = 5.0
+FILE_INTERVAL = 0.5
+SECRETS_MANAGER_INTERVAL = 5.0
 
 
 class CredentialsError(Exception):
@@ -59,7 +60,7 @@ def parse(text: str | bytes, origin: str) -> Credentials:
 class Source:
     """Credentials, read on first use and again when the database refuses us (the password may have been rotated)."""
 
-    def __init__(self, read: Callable[[], Credentials], reload_interval: float = RELOAD_INTERVAL) -> None:
+    def __init__(self, read: Callable[[], Credentials], reload_interval: float) -> None:
         self._read = read
         self._interval = reload_interval
         self._lock = threading.Lock()
@@ -104,8 +105,8 @@ class Source:
 def source(settings: Settings) -> Source:
     """The source that the settings name: the file when there is one, else Secrets Manager."""
     if settings.database_file:
-        return Source(lambda: _from_file(settings.database_file))
-    return Source(lambda: _from_secrets_manager(settings.database_secret_id))
+        return Source(lambda: _from_file(settings.database_file), FILE_INTERVAL)
+    return Source(lambda: _from_secrets_manager(settings.database_secret_id), SECRETS_MANAGER_INTERVAL)
 
 
 def _from_file(path: str) -> Credentials:

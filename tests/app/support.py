@@ -152,11 +152,18 @@ class Server:
     def start(self, wait: bool = True) -> Server:
         output = (self.directory / "output").open("ab")
         self.process = subprocess.Popen(
-            [self.release.command, "serve"], env=self.environment, cwd="/", stdout=output, stderr=output
+            [self.release.command, "serve"],
+            env=self.environment,
+            cwd="/",
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         if wait:
             wait_until(lambda: self.request("GET", "/health").status == 200, what="start of the server")
             wait_until(self.metrics, what="start of the metrics")
+            expected = int(self.environment.get("APP_WORKERS", "2"))
+            wait_until(lambda: len(self.workers()) == expected, what="start of all workers")
         return self
 
     def stop(self) -> int:
