@@ -131,7 +131,8 @@ def main() -> str | None:
         if settings.exists():
             environment.setdefault("PIP_CONFIG_FILE", str(settings))
     environment["HOME"] = str(_made(ROOT / ".cache" / "sanity"))
-    environment["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    # ansible-test uses every Python on PATH; those of a version manager need the HOME that was just replaced.
+    environment["PATH"] = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
 
     # Outside the checkout: inside, ansible-test would ask its git which files there are, and git ignores them.
     with tempfile.TemporaryDirectory(prefix="rag-admin-sanity-") as folder:
