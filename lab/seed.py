@@ -46,7 +46,7 @@ def _network(ec2: Any) -> tuple[str, list[str], str]:
     else:
         # A subnet of the VPC holds the hosts' real addresses: targets of type ip must lie in it, as on AWS.
         vpc = ec2.create_vpc(CidrBlock="10.213.0.0/16", TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
-    blocks = {f"{settings.REGION}a": str(settings.SUBNET), f"{settings.REGION}b": "10.213.78.0/24"}
+    blocks = {f"{settings.REGION}a": str(settings.SUBNET), f"{settings.REGION}b": "10.213.0.0/24"}
     found = {subnet["CidrBlock"]: subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=mine)["Subnets"]}
     subnets = [
         found.get(block)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
-NAME = "rag-admin-lab"
+# Another number makes a second lab beside the first, with addresses, ports and state of its own. Only the tests of the
+# lab itself use that, so that they can start and remove one while the developer's own runs.
+NUMBER = int(os.environ.get("RAG_ADMIN_LAB_NUMBER", "77"))
+_SECOND = "" if NUMBER == 77 else f"-{NUMBER}"
+
+NAME = f"rag-admin-lab{_SECOND}"
 ROOT = Path(__file__).resolve().parent.parent
 
 # Run-time state of this checkout's lab: pids, logs, ssh key, TLS CA, journal. Removed by `lab down`.
-RUNTIME = ROOT / ".lab"
+RUNTIME = ROOT / f".lab{_SECOND}"
 PIDS = RUNTIME / "pids"
 LOGS = RUNTIME / "logs"
 SSH = RUNTIME / "ssh"
@@ -23,15 +28,15 @@ TLS = RUNTIME / "tls"
 CA_CERTIFICATE = TLS / "ca.pem"
 
 # Downloads and images, shared by all checkouts of this user. Kept by `lab down`.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / NAME
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rag-admin-lab"
 
 NETWORK = NAME
-SUBNET = IPv4Network("10.213.77.0/24")
-GATEWAY = IPv4Address("10.213.77.1")
+SUBNET = IPv4Network(f"10.213.{NUMBER}.0/24")
+GATEWAY = SUBNET[1]
 
 REGION = "us-west-2"
 ACCOUNT = "123456789012"
-AWS_PORT = 5000
+AWS_PORT = 5000 + NUMBER - 77
 AWS_ENDPOINT = f"http://{GATEWAY}:{AWS_PORT}"
 # AWS checks health every 5 s at the most often; the lab once a second, so that a demonstration need not wait.
 AWS_SETTINGS = {"health_check_scale": 0.2}
@@ -49,7 +54,7 @@ AWS_ENVIRONMENT = {
 
 # Every process that the lab starts carries this variable with its checkout's RUNTIME, and hands it down to its
 # children: how `lab down` recognises what is ours, even when a pid file is lost.
-OWNER_VARIABLE = "RAG_ADMIN_LAB_OWNER"
+OWNER_VARIABLE = f"RAG_ADMIN_LAB_{NUMBER}_OWNER"
 
 DISTRIBUTIONS = ("bookworm", "trixie")
 
@@ -64,15 +69,15 @@ class Host:
 
 
 HOSTS = (
-    Host("blue-1", "10.213.77.11", "bookworm"),
-    Host("blue-2", "10.213.77.12", "trixie"),
-    Host("green-1", "10.213.77.21", "bookworm"),
-    Host("green-2", "10.213.77.22", "trixie"),
-    Host("db-1", "10.213.77.31", "bookworm"),
-    Host("monitor-1", "10.213.77.41", "trixie"),
+    Host("blue-1", str(SUBNET[11]), "bookworm"),
+    Host("blue-2", str(SUBNET[12]), "trixie"),
+    Host("green-1", str(SUBNET[21]), "bookworm"),
+    Host("green-2", str(SUBNET[22]), "trixie"),
+    Host("db-1", str(SUBNET[31]), "bookworm"),
+    Host("monitor-1", str(SUBNET[41]), "trixie"),
 )
 # Hosts that tests ask for get an address of this range.
-EXTRA_ADDRESSES = tuple(f"10.213.77.{n}" for n in range(100, 200))
+EXTRA_ADDRESSES = tuple(str(SUBNET[n]) for n in range(100, 200))
 
 APPLICATION = "rag-admin"
 LOAD_BALANCER_BLOCK = 1
@@ -85,7 +90,7 @@ DATABASE_SECRET = "rag-admin/database"
 
 def node_addresses(block: int) -> tuple[str, str]:
     """Return the loopback addresses of a load balancer's two nodes; block is 1 to 254."""
-    return f"127.77.{block}.1", f"127.77.{block}.2"
+    return f"127.{NUMBER}.{block}.1", f"127.{NUMBER}.{block}.2"
 
 
 def environment() -> dict[str, str]:

@@ -80,7 +80,7 @@ def recipe(distribution: str) -> dict[str, str]:
 def reference(distribution: str) -> str:
     """Return the name of the podman image; it changes with the recipe."""
     digest = hashlib.sha256(repr(sorted(recipe(distribution).items())).encode()).hexdigest()[:12]
-    return f"localhost/{settings.NAME}/{distribution}:{digest}"
+    return f"localhost/rag-admin-lab/{distribution}:{digest}"
 
 
 @contextmanager
