@@ -37,6 +37,11 @@ RESOURCE_KEYS = (
     "DBInstanceIdentifier",
     "DBParameterGroupName",
 )
+# What of an S3 request the journal keeps, besides bucket and key.
+S3_HEADERS = ("If-Match", "If-None-Match", "Range")
+S3_QUERY = ("prefix", "versionId", "uploadId", "partNumber")
+# Services that came from the query protocol and still tell that protocol's error codes.
+QUERY_CODES = ("cloudwatch", "sqs")
 # Services whose parameters carry no secrets: the journal keeps them.
 TOLD = ("elbv2", "cloudwatch")
 
@@ -110,7 +115,10 @@ def error(call: Call, code: str, message: str, status: int) -> Response:
     """Return an error as the call's protocol has it."""
     request_id = "00000000-0000-0000-0000-000000000000"
     if call.service == "s3":
-        text = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message><RequestId>{request_id}</RequestId></Error>"
+        text = (
+            f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+            f"<RequestId>{request_id}</RequestId></Error>"
+        )
         kind = "application/xml"
     elif call.protocol == "query" and call.service == "ec2":
         text = (
@@ -133,7 +141,9 @@ def error(call: Call, code: str, message: str, status: int) -> Response:
     if call.protocol == "cbor":
         body = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
         headers[0] = ("Content-Type", "application/cbor")
-        headers += [("smithy-protocol", "rpc-v2-cbor"), ("x-amzn-query-error", f"{code};Sender")]
+        headers.append(("smithy-protocol", "rpc-v2-cbor"))
+    if call.service in QUERY_CODES:
+        headers.append(("x-amzn-query-error", f"{code};Sender"))
     return Response(status, headers, b"" if call.method == "HEAD" else body, error=code, applied=False)
 
 
@@ -179,8 +189,8 @@ def _s3_parameters(call: Call, query: dict[str, list[str]]) -> None:
     call.protocol = "rest-xml"
     bucket, _slash, key = unquote(call.path).lstrip("/").partition("/")
     call.resource = f"{bucket}/{key}" if key else bucket
-    call.parameters = {name: call.header(name) for name in ("If-Match", "If-None-Match", "Range") if call.header(name)}
-    call.parameters |= {name: query[name][0] for name in ("prefix", "versionId", "uploadId", "partNumber") if name in query}
+    call.parameters = {name: call.header(name) for name in S3_HEADERS if call.header(name)}
+    call.parameters |= {name: query[name][0] for name in S3_QUERY if name in query}
     call.action = _rest_action(call)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 
 class Control:
-    """The /lab/… API of the server at an endpoint. Each method raises ValueError with the server's reason when refused."""
+    """The /lab/… API of the server at an endpoint. Methods raise ValueError with the server's reason for a refusal."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint.rstrip("/")

@@ -69,7 +69,6 @@ class Lab:
                 if backend.load_balancers or backend.target_groups:
                     yield backend
 
-
     def _change(self, _query: dict[str, str], document: Any) -> dict[str, float]:
         self.settings = self.settings.changed(document or {})
         self.changed.set()

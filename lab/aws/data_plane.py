@@ -46,9 +46,7 @@ def configuration(balancer: Any, backend: Any, certificate: Callable[[str], str 
             "port": int(listener.port),
             "protocol": listener.protocol,
             "certificate_pem": certificate(listener.certificate) if listener.certificate else None,
-            "rules": [
-                found for rule in listener.rules.values() if (found := _rule(rule, backend, groups)) is not None
-            ],
+            "rules": [found for rule in listener.rules.values() if (found := _rule(rule, backend, groups)) is not None],
         }
         for listener in balancer.listeners.values()
     ]
@@ -59,17 +57,13 @@ def with_health(state: State, health: Health) -> State:
     """Return a state whose targets say "on" or "drain" by their present health; an unknown target counts as healthy."""
     groups = {}
     for name, group in state["groups"].items():
-        now = health.get(name, {})
-        groups[name] = group | {
-            "targets": [
-                {
-                    "address": target["address"],
-                    "port": target["port"],
-                    "traffic": "on" if target["registered"] and now.get((target["address"], target["port"]), True) else "drain",
-                }
-                for target in group["targets"]
-            ]
-        }
+        serves = health.get(name, {})
+        targets = []
+        for target in group["targets"]:
+            place = target["address"], target["port"]
+            on = target["registered"] and serves.get(place, True)
+            targets.append({"address": place[0], "port": place[1], "traffic": "on" if on else "drain"})
+        groups[name] = group | {"targets": targets}
     return {"listeners": state["listeners"], "groups": groups}
 
 
@@ -81,7 +75,8 @@ def health_of(backend: Any) -> Health:
 class Follower:
     """One node, following the control plane with a lag, in a thread of its own."""
 
-    def __init__(self, make: Callable[[], Node], lag: Callable[[], float]) -> None:
+    def __init__(self, make: Callable[[], Node], lag: Callable[[], float], address: str = "") -> None:
+        self.address = address
         self._make = make
         self._lag = lag
         self._pending: deque[tuple[float, State]] = deque()
@@ -116,6 +111,7 @@ class Follower:
         """Return what the node does and what it still has to take in."""
         with self._wake:
             return {
+                "address": self.address,
                 "lag": self._lag(),
                 "pending": len(self._pending),
                 "applied_at": self.applied_at,
@@ -235,12 +231,14 @@ def _condition(condition: dict[str, Any], found: dict[str, list[Any]]) -> bool:
 
 
 def _group(group: Any) -> State:
-    sticky = group.attributes.get("stickiness.enabled") == "true" and group.attributes.get("stickiness.type") == "lb_cookie"
+    attributes = group.attributes
+    sticky = attributes.get("stickiness.enabled") == "true" and attributes.get("stickiness.type") == "lb_cookie"
+    seconds = int(attributes.get("stickiness.lb_cookie.duration_seconds", 86400))
     return {
         "protocol_version": group.protocol_version or "HTTP1",
         "targets": [
             {"address": target.id, "port": target.port, "registered": target.gone_at is None}
             for target in group.targets.values()
         ],
-        "stickiness_seconds": int(group.attributes.get("stickiness.lb_cookie.duration_seconds", 86400)) if sticky else None,
+        "stickiness_seconds": seconds if sticky else None,
     }

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.http import http_date
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from lab.aws import calls
@@ -43,6 +44,11 @@ class Application:
         if response.cut:
             _cut(environ)
         headers = [(name, value) for name, value in response.headers if name.lower() != "connection"]
+        present = {name.lower() for name, _value in headers}
+        if "date" not in present:
+            headers.append(("Date", http_date()))
+        if "content-length" not in present and environ["REQUEST_METHOD"] != "HEAD":
+            headers.append(("Content-Length", str(len(response.body))))
         start_response(f"{response.status} {_phrase(response.status)}", headers)
         return [response.body]
 
@@ -79,10 +85,11 @@ class Application:
 
 
 class Handler(MotoRequestHandler):
-    """Logs no line per request: the journal has them."""
+    """Writes only the headers that the application gives, and logs no line per request: the journal has them."""
 
-    def log_request(self, *_arguments: Any) -> None:
-        """Say nothing."""
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Begin an answer without http.server's own Date."""
+        self.send_response_only(code, message)
 
 
 def listen(application: Application, addresses: Sequence[str], port: int) -> list[BaseWSGIServer]:
@@ -101,9 +108,7 @@ def listen(application: Application, addresses: Sequence[str], port: int) -> lis
             raise OSError(error.errno, f"cannot listen on {address}:{port}: {error.strerror}") from error
         listening.listen(256)
         port = listening.getsockname()[1]
-        server = make_server(
-            address, port, application, threaded=True, request_handler=Handler, fd=listening.detach()
-        )
+        server = make_server(address, port, application, threaded=True, request_handler=Handler, fd=listening.detach())
         server.daemon_threads = True  # type: ignore[attr-defined]
         servers.append(server)
     return servers

@@ -40,10 +40,10 @@ class Account:
     def vpc(self) -> SimpleNamespace:
         """Return a VPC with two subnets."""
         vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        subnets = [
-            self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]["SubnetId"]
-            for n, zone in enumerate("ab")
-        ]
+        subnets = []
+        for number, zone in enumerate("ab"):
+            block = {"CidrBlock": f"10.0.{number}.0/24", "AvailabilityZone": f"{REGION}{zone}"}
+            subnets.append(self.ec2.create_subnet(VpcId=vpc, **block)["Subnet"]["SubnetId"])
         return SimpleNamespace(id=vpc, subnets=subnets)
 
     def balancer(self, groups: int = 2, vpc: SimpleNamespace | None = None, **group: Any) -> SimpleNamespace:
@@ -74,8 +74,9 @@ class Account:
 
     def health(self, group: str, *targets: dict[str, Any]) -> list[tuple[str, str | None]]:
         """Return state and reason of each target."""
-        found = self.elbv2.describe_target_health(TargetGroupArn=group, Targets=list(targets))
-        return [(entry["TargetHealth"]["State"], entry["TargetHealth"].get("Reason")) for entry in found["TargetHealthDescriptions"]]
+        answer = self.elbv2.describe_target_health(TargetGroupArn=group, Targets=list(targets))
+        found = [entry["TargetHealth"] for entry in answer["TargetHealthDescriptions"]]
+        return [(health["State"], health.get("Reason")) for health in found]
 
 
 @functools.cache
@@ -85,7 +86,10 @@ def _client(account: Account, service: str) -> Any:
 
 def forward(weights: dict[str, int | None], **options: Any) -> dict[str, Any]:
     """Return a forward action with weights by target group; None leaves the weight out."""
-    groups = [{"TargetGroupArn": arn} | ({} if weight is None else {"Weight": weight}) for arn, weight in weights.items()]
+    groups: list[dict[str, Any]] = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in weights.items()]
+    for group in groups:
+        if group["Weight"] is None:
+            del group["Weight"]
     return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups, **options}}
 
 

@@ -26,9 +26,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "aws" in metafunc.fixturenames:
         # One that passes says that moto made the behaviour superfluous. Errors of other kinds are the test's own.
         lacking = (AssertionError, pytest.fail.Exception, ValueError)
-        stock = pytest.param("stock", marks=pytest.mark.xfail(strict=True, raises=lacking, reason="stock moto lacks it"))
+        xfail = pytest.mark.xfail(strict=True, raises=lacking, reason="stock moto lacks it")
         lab_only = metafunc.definition.get_closest_marker("lab_only")
-        metafunc.parametrize("aws", ["lab"] if lab_only else ["lab", stock], indirect=True)
+        metafunc.parametrize("aws", ["lab"] if lab_only else ["lab", pytest.param("stock", marks=xfail)], indirect=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,7 +21,9 @@ def refusal(function: Any, **arguments: Any) -> str:
 def test_a_weight_is_between_0_and_999(aws: Any, weight: int) -> None:
     balancer = aws.balancer()
     actions = [forward(dict(zip(balancer.groups, (1, weight), strict=True)))]
-    assert refusal(aws.elbv2.modify_listener, ListenerArn=balancer.listener, DefaultActions=actions) == "ValidationError"
+    assert (
+        refusal(aws.elbv2.modify_listener, ListenerArn=balancer.listener, DefaultActions=actions) == "ValidationError"
+    )
 
 
 def test_a_refused_call_changes_nothing(aws: Any) -> None:
@@ -35,7 +37,9 @@ def test_a_refused_call_changes_nothing(aws: Any) -> None:
 def test_several_groups_need_weights(aws: Any) -> None:
     balancer = aws.balancer()
     actions = [forward(dict.fromkeys(balancer.groups))]
-    assert refusal(aws.elbv2.modify_listener, ListenerArn=balancer.listener, DefaultActions=actions) == "ValidationError"
+    assert (
+        refusal(aws.elbv2.modify_listener, ListenerArn=balancer.listener, DefaultActions=actions) == "ValidationError"
+    )
 
 
 def test_an_action_takes_at_most_five_groups(aws: Any) -> None:
@@ -60,7 +64,9 @@ def test_a_group_appears_once_in_an_action(aws: Any) -> None:
 def test_stickiness_needs_a_duration(aws: Any) -> None:
     balancer = aws.balancer()
     actions = [forward(dict.fromkeys(balancer.groups, 1), TargetGroupStickinessConfig={"Enabled": True})]
-    assert refusal(aws.elbv2.modify_listener, ListenerArn=balancer.listener, DefaultActions=actions) == "ValidationError"
+    assert (
+        refusal(aws.elbv2.modify_listener, ListenerArn=balancer.listener, DefaultActions=actions) == "ValidationError"
+    )
 
 
 def test_the_answer_is_complete_for_the_short_form(aws: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from contextlib import suppress
 from typing import Any
 
@@ -64,7 +65,33 @@ def test_a_presigned_request_is_a_call_too(aws: Any) -> None:
     assert [(call["action"], call["resource"]) for call in aws.control.journal()] == [("GetObject", "presigned/x")]
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"Action=", b"Action=Nonsense&Version=2015-12-01", b"{"])
-def test_nonsense_is_recognised_as_nothing_and_harms_nothing(body: bytes) -> None:
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/\x00", "QUERY_STRING": "&&=", "CONTENT_TYPE": "x"}
-    assert recognise(environ, body).action == ""
+NONSENSE = [
+    ("POST", "/", {"Content-Type": "application/x-www-form-urlencoded"}, b"\xff\xfe"),
+    ("POST", "/", {"Content-Type": "application/x-www-form-urlencoded"}, b"Action=Nonsense&Version=2015-12-01"),
+    ("POST", "/", {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "a.b.c"}, b"{"),
+    ("GET", "/%00/..//%ff?x=%zz&&=", {}, b""),
+    ("GET", "/", {"Authorization": "AWS4-HMAC-SHA256 Credential=a/b/c/d/e"}, b""),
+    ("GET", "/", {"Authorization": "AWS4-HMAC-SHA256 Credential=a/1/us-west-2/nonsense/aws4_request"}, b""),
+    ("PUT", "/", {"Content-Length": "-1"}, b""),
+    ("DELETE", "/lab/journal", {}, b""),
+    ("GET", "/lab/journal?since=x", {}, b""),
+    ("POST", "/lab/settings", {}, b"[1]"),
+    ("POST", "/lab/requests", {}, b'[{"x": 1}]'),
+]
+
+
+@pytest.mark.lab_only
+def test_nonsense_is_answered_and_harms_nothing(aws: Any) -> None:
+    for method, path, headers, body in NONSENSE:
+        connection = http.client.HTTPConnection(aws.endpoint.partition("//")[2], timeout=5)
+        connection.request(method, path, body, headers)
+        assert 200 <= connection.getresponse().status < 600, (method, path)
+        connection.close()
+    aws.elbv2.describe_load_balancers()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{", b"[]", b'{"Name": 1}'])
+def test_what_cannot_be_parsed_has_no_parameters(body: bytes) -> None:
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/", "HTTP_X_AMZ_TARGET": "secretsmanager.ListSecrets"}
+    call = recognise(environ, body)
+    assert (call.action, call.resource) == ("ListSecrets", "")

@@ -19,13 +19,14 @@ def make_bucket(aws: Any, name: str) -> None:
 
 def race(aws: Any, writers: int, **condition: str) -> list[str]:
     """Return the outcome of each of several writers that start together."""
+    client = aws.client("s3", max_pool_connections=writers)
     start = threading.Barrier(writers)
     body = os.urandom(1 << 20)  # large enough that a write takes a while
 
     def write(_number: int) -> str:
         start.wait()
         try:
-            aws.s3.put_object(Bucket="races", Body=body, **condition)
+            client.put_object(Bucket="races", Body=body, **condition)
         except ClientError as error:
             return error.response["Error"]["Code"]
         return "written"
@@ -34,9 +35,10 @@ def race(aws: Any, writers: int, **condition: str) -> list[str]:
         return list(pool.map(write, range(writers)))
 
 
+@pytest.mark.lab_only  # stock moto fails this, but not every time
 def test_exactly_one_of_a_crowd_creates_or_replaces_an_object(aws: Any) -> None:
     make_bucket(aws, "races")
-    for number in range(3):
+    for number in range(5):
         outcomes = race(aws, 20, Key=str(number), IfNoneMatch="*")
         assert sorted(outcomes) == ["PreconditionFailed"] * 19 + ["written"]
         etag = aws.s3.head_object(Bucket="races", Key=str(number))["ETag"]
@@ -59,7 +61,7 @@ def test_a_compare_and_swap_needs_the_object(aws: Any) -> None:
 
 
 @pytest.mark.lab_only
-def test_a_release_of_30_mb_goes_up_and_down_in_a_second(aws: Any, tmp_path: Any) -> None:
+def test_a_release_of_30_mb_goes_up_and_down_quickly(aws: Any, tmp_path: Any) -> None:
     make_bucket(aws, "large")
     content = os.urandom(30 << 20)
     (tmp_path / "release").write_bytes(content)

@@ -232,7 +232,13 @@ def test_a_group_without_healthy_targets_fails_open() -> None:
 
 @pytest.mark.parametrize(
     ("matcher", "code", "passes"),
-    [("200", 200, True), ("200", 201, False), ("200,301", 301, True), ("200-299,400", 250, True), ("200-299", 300, False)],
+    [
+        ("200", 200, True),
+        ("200", 201, False),
+        ("200,301", 301, True),
+        ("200-299,400", 250, True),
+        ("200-299", 300, False),
+    ],
 )
 def test_matchers(matcher: str, code: int, passes: bool) -> None:
     assert matches(matcher, code) is passes

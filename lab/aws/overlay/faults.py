@@ -173,7 +173,7 @@ def _throttling(call: Call) -> tuple[str, str, int]:
         return "SlowDown", "Please reduce your request rate.", 503
     if call.service == "ec2":
         return "RequestLimitExceeded", "Request limit exceeded.", 503
-    if call.protocol in ("query", "cbor"):
+    if call.protocol == "query" or call.service in calls.QUERY_CODES:
         return "Throttling", "Rate exceeded", 400
     return "ThrottlingException", "Rate exceeded", 400
 
@@ -189,7 +189,7 @@ def _denial(call: Call) -> tuple[str, str, int]:
         f"User: arn:aws:iam::123456789012:user/lab is not authorized to perform: {what} "
         f"because no identity-based policy allows the {permission} action"
     )
-    if call.protocol in ("query", "cbor") or call.service == "s3":
+    if call.protocol == "query" or call.service in (*calls.QUERY_CODES, "s3"):
         return "AccessDenied", message, 403
     return "AccessDeniedException", message, 400
 

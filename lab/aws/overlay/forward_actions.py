@@ -47,7 +47,7 @@ def completed(action: dict[str, Any]) -> dict[str, Any]:
     if not groups:
         raise ELBClientError("ValidationError", "A target group must be specified for a forward action")  # ours
     if arn and [group["TargetGroupArn"] for group in groups] != [arn]:
-        message = "A forward action with both a TargetGroupArn and a ForwardConfig must name one and the same target group"
+        message = "The TargetGroupArn and the ForwardConfig of an action must name one and the same target group"
         raise ELBClientError("ValidationError", message)  # ours
     if len(groups) > GROUPS_PER_ACTION:
         message = f"A forward action can have at most {GROUPS_PER_ACTION} target groups"
@@ -147,7 +147,9 @@ def _check_groups(backend: Any, balancer: Any, arns: list[str]) -> None:
             message = f"Target group '{arn}' is in VPC '{group.vpc_id}', the load balancer in VPC '{balancer.vpc_id}'"
             raise ELBClientError("ValidationError", message)  # ours
         if balancer.type == "application" and group.protocol not in ("HTTP", "HTTPS", None):
-            message = f"Target group '{arn}' has protocol {group.protocol}, an Application Load Balancer needs HTTP or HTTPS"
+            message = (
+                f"Target group '{arn}' has protocol {group.protocol}; application load balancers take HTTP or HTTPS"
+            )
             raise ELBClientError("IncompatibleProtocols", message)  # ours
     if len({arn for arn, owner in used.items() if owner == balancer.arn} | set(arns)) > GROUPS_PER_LOAD_BALANCER:
         message = "The maximum number of unique target groups per load balancer has been reached"

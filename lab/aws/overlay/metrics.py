@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from moto.cloudwatch.exceptions import ValidationError
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
@@ -32,6 +32,14 @@ Dimensions = tuple[tuple[str, str], ...]
 Points = list[tuple[int, list[float]]]
 
 
+class Published(NamedTuple):
+    """When data points appear: a metric's own period and delay in seconds, and the time that it is now."""
+
+    period: float
+    delay: float
+    now: float
+
+
 class Series:
     """All values of all metrics, kept by second."""
 
@@ -49,17 +57,19 @@ class Series:
                 self._pruned = at
                 self._prune(int(at) - KEPT)
 
-    def points(self, name: str, dimensions: Dimensions, window: tuple[float, float], period: int, published: tuple[float, float, float]) -> Points:
+    def points(
+        self, name: str, dimensions: Dimensions, window: tuple[float, float], period: int, published: Published
+    ) -> Points:
         """Return (start of the period, its values) in a window of time, oldest first.
 
-        published: the metric's own period, its delay, and now; what is not published yet is left out.
+        The metric's own period decides what is published and when; the asked period puts such points together.
         """
-        own, delay, now = published
+        own = published.period
         found: dict[int, list[float]] = defaultdict(list)
         with self._lock:
             for second, values in self._seconds.get((name, dimensions), {}).items():
                 start = second // own * own
-                if window[0] // own * own <= start < window[1] and start + own + delay <= now:
+                if window[0] // own * own <= start < window[1] and start + own + published.delay <= published.now:
                     found[int(start // period * period)] += values
         return sorted(found.items())
 
@@ -127,7 +137,7 @@ def install(lab: Lab) -> None:
 
     def points(metric: dict[str, Any], start: datetime, end: datetime, period: int) -> Points:
         dimensions = tuple(sorted((entry["Name"], entry["Value"]) for entry in metric.get("Dimensions") or []))
-        published = (lab.settings.metrics_period, lab.settings.metrics_delay, time.time())
+        published = Published(lab.settings.metrics_period, lab.settings.metrics_delay, time.time())
         return series.points(metric["MetricName"], dimensions, (_epoch(start), _epoch(end)), period, published)
 
     def answer(query: dict[str, Any], start: datetime, end: datetime, scan_by: str) -> dict[str, Any]:
@@ -152,7 +162,8 @@ def install(lab: Lab) -> None:
         if ours and any("Expression" in query for query in others):
             raise ValidationError(f"The lab does no metric math with {NAMESPACE}.")
         results = data(self, others, start_time, end_time, scan_by)
-        return results + [answer(query, start_time, end_time, scan_by) for query in ours if query.get("ReturnData", True)]
+        wanted = [query for query in ours if query.get("ReturnData", True)]
+        return results + [answer(query, start_time, end_time, scan_by) for query in wanted]
 
     def get_metric_statistics(self: Any) -> Any:
         if self._get_param("Namespace") != NAMESPACE:
@@ -207,7 +218,8 @@ def count_hosts(lab: Lab, series: Series, at: float) -> None:
             if arn in backend.target_groups
         ]
     for arn, balancer, states in groups:
-        dimensions = (("LoadBalancer", balancer.partition(":loadbalancer/")[2]), ("TargetGroup", arn.rpartition(":")[2]))
+        names = balancer.partition(":loadbalancer/")[2], arn.rpartition(":")[2]
+        dimensions = tuple(zip(("LoadBalancer", "TargetGroup"), names, strict=True))
         series.add(at, states.count("healthy"), "HealthyHostCount", dimensions)
         series.add(at, states.count("unhealthy"), "UnHealthyHostCount", dimensions)
 

@@ -65,8 +65,10 @@ def _limited(original: Callable[[Any], Any], parameters: tuple[str, ...]) -> Cal
     def method(self: Any) -> Any:
         for name in parameters:
             if len(self._get_param(name, [])) > LISTED:
-                lowered = name[0].lower() + name[1:]
-                message = f"1 validation error detected: Value at '{lowered}' failed to satisfy constraint: Member must have length less than or equal to {LISTED}"
+                message = (
+                    f"1 validation error detected: Value at '{name[0].lower()}{name[1:]}' failed to satisfy "
+                    f"constraint: Member must have length less than or equal to {LISTED}"
+                )
                 raise ELBClientError("ValidationError", message)
         return original(self)
 
@@ -80,7 +82,7 @@ def _paged(original: Callable[[Any], Any], result: str, key: str) -> Callable[[A
         if not 1 <= size <= PAGE:
             raise ELBClientError("ValidationError", f"PageSize must be between 1 and {PAGE}")
         # moto pages some of these calls, by its own sizes: let it answer in full.
-        self.params = {name: value for name, value in dict(self.params).items() if name != "Marker"} | {"PageSize": 1 << 30}
+        self.params = dict(self.params) | {"Marker": None, "PageSize": 1 << 30}
         entries = list(original(self).result[result])
         found, following = page(entries, key, size, marker)
         return ActionResult({result: found, "NextMarker": following})

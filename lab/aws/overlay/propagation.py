@@ -10,6 +10,7 @@ from lab.aws.calls import Call, Response
 from lab.aws.core import Lab, Proceed
 from lab.aws.data_plane import TURN, Follower, Node, certificate_pem, configuration, health_of
 from lab.aws.settings import NODES
+from lab.settings import node_addresses
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ class DataPlane:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._followers: dict[str, dict[str, Follower]] = {}
-        self._addresses: dict[str, dict[str, str]] = {}
 
     def run(self) -> None:
         """Follow the control plane for ever."""
@@ -66,7 +66,6 @@ class DataPlane:
                         tags = backend.tagging_service.get_tag_dict_for_resource(arn)
                         wanted[arn] = (tags.get("lab:block"), configuration(balancer, backend, certificate), health)
         for arn in [arn for arn in self._followers if arn not in wanted]:
-            del self._addresses[arn]
             for follower in self._followers.pop(arn).values():
                 follower.close()
         for arn, (block, state, health) in wanted.items():
@@ -83,16 +82,15 @@ class DataPlane:
     def report(self) -> dict[str, Any]:
         """Return for each load balancer's ARN what its nodes do."""
         return {
-            arn: {name: {"address": self._addresses[arn][name], **follower.report()} for name, follower in nodes.items()}
-            for arn, nodes in list(self._followers.items())
+            arn: {node: follower.report() for node, follower in followers.items()}
+            for arn, followers in list(self._followers.items())
         }
 
     def _start(self, arn: str, block: str | None) -> None:
-        addresses = self._free_addresses(block)
         name = "-".join(arn.rpartition(":")[2].split("/")[2:])
-        self._addresses[arn] = addresses
         self._followers[arn] = {
-            node: Follower(self._maker(f"{name}-{node}", addresses[node]), self._lag(node)) for node in NODES
+            node: Follower(self._maker(f"{name}-{node}", address), self._lag(node), address)
+            for node, address in zip(NODES, self._free_addresses(block), strict=True)
         }
 
     def _maker(self, name: str, address: str) -> Callable[[], Node]:
@@ -107,10 +105,10 @@ class DataPlane:
     def _lag(self, node: str) -> Callable[[], float]:
         return lambda: self._lab.settings.lag(node)
 
-    def _free_addresses(self, block: str | None) -> dict[str, str]:
-        taken = {addresses["a"] for addresses in self._addresses.values()}
+    def _free_addresses(self, block: str | None) -> tuple[str, str]:
+        taken = {followers["a"].address for followers in self._followers.values()}
         wanted = [int(block)] if block and block.isdigit() and 0 < int(block) < FIRST_FREE_BLOCK else []
         for number in [*wanted, *range(FIRST_FREE_BLOCK, 255)]:
             if (first := f"127.77.{number}.1") not in taken:
-                return {"a": first, "b": f"127.77.{number}.2"}
+                return first, f"127.77.{number}.2"
         raise RuntimeError("all blocks of loopback addresses are taken by load balancers")

@@ -1,4 +1,4 @@
-"""Rules: answered by priority, conditions in both of AWS's notations, the default rule only changed through its listener."""
+"""Rules: answered by priority, conditions in both notations, the default rule changed through its listener only."""
 
 from __future__ import annotations
 

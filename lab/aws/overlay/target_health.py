@@ -218,8 +218,8 @@ class Checks:
             return False
         target.probing = True
         interval = float(group.health_check_interval_seconds) * self._lab.settings.health_check_scale
-        # Keep the beat: a slow probe does not move the next one.
-        target.next_check = max(now, target.next_check + interval) if target.next_check > now - interval else now + interval
+        # Keep the beat, but do not catch up on checks that were missed.
+        target.next_check = max(now, target.next_check + interval)
         return True
 
     async def _check(self, probe: Probe, slots: asyncio.Semaphore) -> None:
@@ -241,8 +241,8 @@ async def probe_once(probe: Probe, tls: ssl.SSLContext | None) -> Outcome:
                 probe.address, probe.port, ssl=tls if probe.tls else None, limit=16384
             )
             writer.write(
-                f"GET {probe.path} HTTP/1.1\r\nHost: {probe.address}:{probe.port}\r\n"
-                "User-Agent: ELB-HealthChecker/2.0\r\nAccept-Encoding: gzip, compressed\r\nConnection: close\r\n\r\n".encode()
+                f"GET {probe.path} HTTP/1.1\r\nHost: {probe.address}:{probe.port}\r\nConnection: close\r\n"
+                "User-Agent: ELB-HealthChecker/2.0\r\nAccept-Encoding: gzip, compressed\r\n\r\n".encode()
             )
             version, _space, rest = (await reader.readline()).decode("latin-1").partition(" ")
             await reader.readuntil(b"\r\n\r\n")
@@ -275,10 +275,7 @@ def serving(targets: Iterable[Target]) -> dict[tuple[str, int], bool]:
     """Return for each registered target whether it gets new requests: the healthy, or all when none is (fail open)."""
     staying = [target for target in targets if target.gone_at is None]
     healthy = {(target.id, target.port) for target in staying if target.state == "healthy"}
-    return {
-        (target.id, target.port): not healthy or (target.id, target.port) in healthy
-        for target in staying
-    }
+    return {(target.id, target.port): not healthy or (target.id, target.port) in healthy for target in staying}
 
 
 def _probe(group: Any, target: Target) -> Probe:
@@ -303,7 +300,7 @@ def _key(group: Any, entry: dict[str, Any]) -> tuple[str, int]:
 
 
 def _registered(group: Any, entry: dict[str, Any]) -> list[tuple[str, int]]:
-    """Return the registered targets that an entry means: without a port, all with its id. One that is not registered is no error."""
+    """Return the registered targets that an entry means: without a port, all with its id; none is no error."""
     return [key for key in group.targets if key[0] == entry["Id"] and int(entry.get("Port") or key[1]) == key[1]]
 
 
