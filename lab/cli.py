@@ -154,7 +154,7 @@ def start_aws(patience: float = 30) -> None:
     path = settings.LOGS / "aws.log"
     earlier = path.stat().st_size if path.exists() else 0
     command = [sys.executable, "-m", "lab.aws"]
-    command += ["--port", str(settings.AWS_PORT), "--state-dir", str(settings.RUNTIME), "--data-plane", "none"]
+    command += ["--port", str(settings.AWS_PORT), "--state-dir", str(settings.RUNTIME)]
     for address in addresses:
         command += ["--bind", address]
     for name, value in settings.AWS_SETTINGS.items():
