@@ -17,7 +17,7 @@ FILTER = pytest.mark.parametrize("plugin", FILTERS, ids=lambda path: path.stem)
 FQCN = re.compile(r"^[a-z0-9_]+\.[a-z0-9_]+\.[a-z0-9_]+$")
 ENTRY_KEYS = ("module", "short_description", "description", "version_added", "author")
 MAIN_LINES = 15
-MODULE_LINES = 80
+MODULE_LINES = 100
 # Keys that ansible-core documents for every module.
 COMMON_RETURN = {"changed", "diff", "msg", "failed", "skipped", "warnings", "exception"}
 
