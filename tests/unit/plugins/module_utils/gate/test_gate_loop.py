@@ -1,0 +1,190 @@
+"""The gate's clock: what is read is made up, and time passes only by sleeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate import loop
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.plan import FenceLost
+
+from .test_gate_evaluate import check
+
+GOOD, BAD, NONE, DOWN = Reading(value=0.0), Reading(value=1.0), Reading(), Reading(error="refused")
+PARAMS = {
+    "interval": 3.0,
+    "grace": 5.0,
+    "label": "10%",
+    "preflight": False,
+    "probe": None,
+    "converge_timeout": 0.0,
+    "fence": None,
+    "progress_path": None,
+    "prometheus_url": "http://prometheus",
+    **{
+        f"prometheus_{key}": None for key in ("username", "password", "password_file", "token", "token_file", "ca_path")
+    },
+    "prometheus_validate_certs": True,
+    "prometheus_timeout": 1.0,
+}
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class World:
+    """A gate whose only check reads what ``read`` returns for the seconds elapsed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, read: Callable[[float], Reading], **params: Any) -> None:
+        self.clock = FakeClock()
+        self.read = read
+        self.looks: list[float] = []
+        self.renewals: list[float] = []
+        self.renewal: Exception | None = None
+        monkeypatch.setattr(loop.Prometheus, "read", self._read)
+        monkeypatch.setattr(loop.fence, "renew", self._renew)
+        monkeypatch.setattr(loop.owner, "find_controller", lambda: None)
+        self.params = {**PARAMS, "checks": [check(threshold=0.5)], "duration": "10", **params}
+
+    def _read(self, _check: Any, _window: float, _start: float, _answers: Any) -> Reading:
+        elapsed = self.clock.now - 1000.0
+        self.looks.append(elapsed)
+        return self.read(elapsed)
+
+    def _renew(self, *_arguments: Any) -> None:
+        self.renewals.append(self.clock.now - 1000.0)
+        if self.renewal:
+            raise self.renewal
+
+    def __call__(self, *_arguments: Any) -> Any:
+        """As a Connector: the client is never used."""
+        return SimpleNamespace(afresh=lambda: None)
+
+    def run(self, check_mode: bool = False) -> dict[str, Any]:
+        return loop.run(self, self.params, check_mode)  # type: ignore[arg-type]
+
+    def failure(self) -> Failure:
+        with pytest.raises(Failure) as caught:
+            self.run()
+        return caught.value
+
+
+def test_good_for_the_whole_time_and_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, lambda _elapsed: GOOD)
+    result = world.run()
+    assert (result["verdict"], result["waited"], result["changed"]) == ("passed", 10.0, False)
+    assert world.looks == [0, 3, 6, 9, 10]
+    assert result["checks"][0]["history"] == {"pass": 5}
+
+
+def test_bad_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = World(monkeypatch, lambda elapsed: BAD if elapsed >= 6 else GOOD).failure()
+    assert failure.details["verdict"] == "failed" and failure.details["waited"] == 6.0
+    assert "gate 10% to pass; found failed after 6 s: errors: 1 is not ≤ 0.5" in str(failure)
+
+
+@pytest.mark.parametrize(("reading", "verdict"), [(NONE, "no_data"), (DOWN, "unreadable")])
+def test_nothing_proven_is_told_apart_when_the_grace_is_over(
+    monkeypatch: pytest.MonkeyPatch, reading: Reading, verdict: str
+) -> None:
+    failure = World(monkeypatch, lambda _elapsed: reading).failure()
+    assert failure.details["verdict"] == verdict
+    assert 15 <= failure.details["waited"] <= 16
+
+
+def test_a_source_that_comes_back_in_the_grace_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = World(monkeypatch, lambda elapsed: DOWN if 5 < elapsed < 12 else GOOD).run()
+    assert (result["verdict"], result["waited"]) == ("passed", 13.0)
+
+
+def test_bad_is_not_hidden_by_a_source_that_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = World(monkeypatch, lambda elapsed: DOWN if elapsed < 12 else BAD).failure()
+    assert failure.details["verdict"] == "failed"
+
+
+def test_no_duration_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, lambda _elapsed: GOOD, duration="0")
+    assert world.run()["verdict"] == "passed" and world.looks == [0]
+
+
+def test_nothing_to_judge_by_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "neither checks nor a probe" in str(World(monkeypatch, lambda _elapsed: GOOD, checks=[]).failure())
+
+
+class TestCheckMode:
+    @pytest.mark.parametrize("reading", [GOOD, BAD, NONE, DOWN])
+    def test_looks_once_and_claims_nothing(self, monkeypatch: pytest.MonkeyPatch, reading: Reading) -> None:
+        world = World(monkeypatch, lambda _elapsed: reading, fence={"bucket": "b", "key": "k", "token": 1, "ttl": 9})
+        result = world.run(check_mode=True)
+        assert result["verdict"] == "not_evaluated" and world.looks == [0] and world.renewals == []
+        assert result["warnings"] == (["errors: refused"] if reading is DOWN else [])
+
+
+class TestPreflight:
+    @pytest.mark.parametrize("reading", [GOOD, BAD, NONE])
+    def test_what_answers_is_readable(self, monkeypatch: pytest.MonkeyPatch, reading: Reading) -> None:
+        world = World(monkeypatch, lambda _elapsed: reading, preflight=True)
+        assert world.run()["verdict"] == "not_evaluated" and world.looks == [0]
+
+    def test_what_does_not_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        failure = World(monkeypatch, lambda _elapsed: DOWN, preflight=True).failure()
+        assert "errors: refused" in str(failure) and failure.details["verdict"] == "unreadable"
+
+
+class TestLease:
+    fence = {"bucket": "b", "key": "k", "token": 1, "ttl": 9}
+    throttled = AwsFailure("e", "f", "t", code="SlowDown", transient=True, refused=True)
+
+    def test_is_renewed_when_a_third_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = World(monkeypatch, lambda _elapsed: GOOD, interval=1.0, fence=self.fence)
+        world.run()
+        assert world.renewals == [0, 3, 6, 9]
+
+    def test_lost_stops_the_gate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = World(monkeypatch, lambda _elapsed: GOOD, fence=self.fence)
+        world.renewal = FenceLost("e", "f", "t", owner={"name": "bob"})
+        assert world.failure().details["owner"] == {"name": "bob"} and world.looks == []
+
+    def test_a_hiccup_of_s3_is_ridden_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def read(elapsed: float) -> Reading:
+            world.renewal = self.throttled if 1 < elapsed < 5 else None
+            return GOOD
+
+        world = World(monkeypatch, read, interval=1.0, fence=self.fence)
+        assert world.run()["verdict"] == "passed"
+
+    def test_but_not_until_the_lease_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def read(elapsed: float) -> Reading:
+            world.renewal = self.throttled
+            return GOOD
+
+        world = World(monkeypatch, read, interval=1.0, fence=self.fence)
+        assert isinstance(world.failure(), AwsFailure)
+        assert world.renewals[-1] < 9
+
+
+def test_an_orphan_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, lambda _elapsed: GOOD)
+    monkeypatch.setattr(loop.owner, "find_controller", lambda: {"pid": 2**22 + 1, "started": 1})
+    assert "ansible-playbook" in str(world.failure()) and world.looks == []
+
+
+def test_progress_is_one_line_a_poll(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    World(monkeypatch, lambda _elapsed: GOOD, progress_path=str(tmp_path / "p")).run()
+    lines = (tmp_path / "p").read_text().splitlines()
+    assert lines[1] == "gate 10% 3s/10s  errors 0 ≤ 0.5 ok" and len(lines) == 5
