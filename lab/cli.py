@@ -138,6 +138,12 @@ def _account_up(hosts: list) -> None:
 
     seed.seed()
     log("account seeded", time.monotonic() - started)
+    started = time.monotonic()
+    for address in settings.node_addresses(settings.LOAD_BALANCER_BLOCK):
+        while not processes.listener(address, settings.LISTENER_PORT):
+            if time.monotonic() - started > 15:
+                raise LabError(f"no load balancer on {address}:{settings.LISTENER_PORT}; see {settings.LOGS}/aws.log")
+            time.sleep(0.1)
 
 
 def start_aws(patience: float = 30) -> None:
