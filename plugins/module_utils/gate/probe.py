@@ -188,7 +188,7 @@ class Prober:
         connection = _Connection(address, self._host, self._port, self._settings["timeout"], self._context)
         color = error = None
         try:
-            headers = {"Connection": "close", "User-Agent": "rag-admin-gate", **(self._settings["headers"] or {})}
+            headers = {"Connection": "close", "User-Agent": "metric_gate", **(self._settings["headers"] or {})}
             connection.request("GET", self._path, headers=headers)
             response = connection.getresponse()
             response.read()
