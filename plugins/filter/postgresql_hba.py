@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: postgresql_hba
 short_description: Write rules as lines of PostgreSQL's pg_hba.conf
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns the lines of C(pg_hba.conf) for a list of rules, in the order given, since the first line that matches a
     connection decides. A rule with several addresses becomes several lines.
@@ -55,7 +55,12 @@ author:
 EXAMPLES = r"""
 - name: Show a rule for two application hosts
   ansible.builtin.debug:
-    msg: "{{ [{'databases': ['app'], 'users': ['app'], 'addresses': ['10.0.0.11', '10.0.0.12']}] | techcorp.rag_admin.postgresql_hba }}"
+    msg: "{{ rules | techcorp.rag_admin.postgresql_hba }}"
+  vars:
+    rules:
+      - databases: [app]
+        users: [app]
+        addresses: [10.0.0.11, 10.0.0.12]
 """
 
 RETURN = r"""
@@ -71,7 +76,9 @@ from ansible.errors import AnsibleFilterError
 
 TYPES = ("local", "host", "hostssl", "hostnossl")
 METHODS = ("scram-sha-256", "cert", "peer", "reject")
-ALLOWED = {("peer", "local"), ("cert", "hostssl")} | {(method, kind) for method in ("scram-sha-256", "reject") for kind in TYPES}
+ALLOWED = {("peer", "local"), ("cert", "hostssl")} | {
+    (method, kind) for method in ("scram-sha-256", "reject") for kind in TYPES
+}
 KEYS = {"type", "databases", "users", "addresses", "method"}
 PLAIN = re.compile(r"[+A-Za-z0-9_][A-Za-z0-9_.$-]*")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: prometheus_targets
 short_description: Make the targets of a Prometheus job from the inventory
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns one entry for each host, as Prometheus's file-based service discovery reads it.
-  - Each target carries the labels C(host) (the name in the inventory) and, where they are known, C(color) and C(version).
+  - Each target carries the labels C(host) (its name in the inventory) and, where known, C(color) and C(version).
 options:
   _input:
     description:
@@ -50,7 +50,7 @@ author:
 EXAMPLES = r"""
 - name: Show the targets of the application
   ansible.builtin.debug:
-    msg: "{{ groups['app'] | techcorp.rag_admin.prometheus_targets(hostvars, 9102, versions={'blue': '1.0.0', 'green': '1.1.0'}) }}"
+    msg: "{{ groups['app'] | techcorp.rag_admin.prometheus_targets(hostvars, 9102, versions={'blue': '1.0.0'}) }}"
 """
 
 RETURN = r"""
@@ -77,7 +77,7 @@ def prometheus_targets(hosts, hostvars, port, color_variable="app_color", versio
     """
     for label in labels or {}:
         if not LABEL.fullmatch(str(label)):
-            raise AnsibleFilterError(f"prometheus_targets: expected a label of letters, digits and underscores, found {label!r}")
+            raise AnsibleFilterError(f"prometheus_targets: expected a label such as env, found {label!r}")
     entries = []
     for host in sorted(set(hosts)):
         if host not in hostvars:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: systemd_environment
 short_description: Write a dictionary as a file for systemd's EnvironmentFile
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns one C(NAME="value") line for each key, sorted by name, quoted as C(systemd.exec(5)) reads it.
   - Booleans become C(true) and C(false). Keys whose value is null are left out.
@@ -53,7 +53,7 @@ def systemd_environment(variables) -> str:
         value = variables[name]
         if not NAME.fullmatch(str(name)):
             raise AnsibleFilterError(
-                f"systemd_environment: expected a name of letters, digits and underscores, found {name!r}: systemd ignores it"
+                f"systemd_environment: expected letters, digits and underscores, found the name {name!r}"
             )
         if value is None:
             continue
@@ -61,7 +61,7 @@ def systemd_environment(variables) -> str:
             value = str(value).lower()
         elif not isinstance(value, (str, int, float)):
             raise AnsibleFilterError(
-                f"systemd_environment: expected text or a number for {name}, found {type(value).__name__}: write it as text"
+                f"systemd_environment: expected text or a number for {name}, found {type(value).__name__}"
             )
         text = str(value)
         if "\0" in text:

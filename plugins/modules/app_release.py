@@ -8,16 +8,17 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_release
 short_description: Keep the releases of a Python application on a host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
-  - Builds a release from its artefact into a virtual environment of its own, without an index and with every hash checked,
-    switches the C(current) link to it and removes old releases.
+  - Builds a release from its artefact into a virtual environment of its own, without an index and with every hash
+    checked, switches the C(current) link to it and removes old releases.
   - A build that was interrupted is recognised and done again. Two builds on one host wait for each other.
   - A release is immutable. The same version with another checksum is refused.
 options:
   root:
     description:
-      - Directory of the application. Releases lie in C(releases/<version>) below it, beside the links C(current) and C(previous).
+      - Directory of the application. Releases lie in C(releases/<version>) below it, beside the links C(current) and
+        C(previous).
     type: path
     required: true
   name:
@@ -33,16 +34,17 @@ options:
   state:
     description:
       - With V(present) the release is built and nothing else changes.
-      - With V(current) the link C(current) points at it too, the link C(previous) at the one that was left, and old releases
-        are removed.
+      - With V(current) the link C(current) points at it too, the link C(previous) at the one that was left, and old
+        releases are removed.
     type: str
     choices: [present, current]
     default: present
   url:
     description:
-      - Where to download the artefact from, for example a presigned URL of S3. Needed only when the release is not yet built.
-      - The artefact is a gzipped tar with C(release.json) (keys C(name) and C(version)), C(requirements.lock) with hashes,
-        and C(wheels/).
+      - Where to download the artefact from, for example a presigned URL of S3. Needed only when the release is not yet
+        built.
+      - The artefact is a gzipped tar with C(release.json) (C(name), C(version) and C(python)), C(requirements.lock) with
+        hashes, and C(wheels/).
     type: str
   sha256:
     description:
@@ -137,13 +139,12 @@ removed:
 
 import os
 import shutil
-from pathlib import Path
+from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
-
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.release import directory
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.release.plan import plan
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.release import install
 
 ARGUMENT_SPEC = {
     "root": {"type": "path", "required": True},
@@ -159,88 +160,36 @@ ARGUMENT_SPEC = {
 }
 
 
-def run(params: dict, check_mode: bool, execute, download) -> dict:
-    """Bring the releases to the wanted state and return the module's result.
-
-    :param execute: runs an argument list, optionally with inherited file descriptors, and returns its output.
-    :param download: downloads a URL to a path.
-    :raises directory.ReleaseError: when something has to be mended by the operator.
-    """
-    root, version = Path(params["root"]), params["version"]
-    if not version or version in (".", "..") or "/" in version:
-        raise directory.ReleaseError(f"expected a version such as 1.1.0, found {version!r}")
-    if params["keep"] < 1:
-        raise directory.ReleaseError(f"expected keep to be at least 1, found {params['keep']}")
-    python_version = execute([params["python"], "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
-
-    def decide():
-        found = directory.scan(root, python_version)
-        return plan(found, version, params["state"] == "current", params["keep"]), found
-
-    decided, found = decide()
-    installed = directory.installed_sha256(root, version)
-    if installed and params["sha256"] and installed != params["sha256"]:
-        raise directory.ReleaseError(
-            f"releases are immutable: {params['name']} {version} is installed from an artefact with sha256 {installed},"
-            f" expected {params['sha256']}. Publish what you have under a new version"
+def execute(module, command, pass_fds):
+    code, out, err = module.run_command(command, pass_fds=pass_fds)
+    if code:
+        raise Failure(
+            f"`{' '.join(command)}` to succeed", f"status {code}: {(err or out).strip()}", "Mend that and run again."
         )
-    if decided.changed and not check_mode:
-        with directory.locked(root) as lock:
-            decided, found = decide()
-            if decided.build:
-                if not (params["url"] and params["sha256"]):
-                    raise directory.ReleaseError(
-                        f"expected {params['name']} {version} to be built or url and sha256 to be given, found neither"
-                    )
-                directory.build(
-                    root,
-                    params["name"],
-                    version,
-                    params["python"],
-                    params["sha256"],
-                    lambda path: download(params["url"], path),
-                    lambda command: execute(command, pass_fds=[lock]),
-                )
-                directory.mark(root, version, params["sha256"], python_version)
-            directory.apply(root, decided)
-    return {
-        "changed": decided.changed,
-        "version": version,
-        "path": str(root / "releases" / version),
-        "built": decided.build,
-        "current": found.current,
-        "previous": decided.previous,
-        "removed": list(decided.remove),
-        "diff": {"before": decided.before, "after": decided.after},
-    }
+    return out
+
+
+def download(module, url, path):
+    response, info = fetch_url(module, url, timeout=module.params["timeout"])
+    if info["status"] != 200:
+        raise Failure(
+            f"the artefact of {module.params['name']} {module.params['version']} at its presigned URL",
+            f"status {info['status']} ({info['msg'].split('?')[0]})",
+            "See whether this host reaches S3, and whether its clock and the controller's agree.",
+        )
+    with path.open("wb") as handle:
+        shutil.copyfileobj(response, handle)
 
 
 def main():
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True, required_by={"url": ["sha256"]})
     # The application's user reads what root writes here, whatever root's own umask is.
     os.umask(0o022)
-
-    def execute(command, pass_fds=None):
-        code, out, err = module.run_command(command, pass_fds=pass_fds)
-        if code:
-            raise directory.ReleaseError(f"expected `{' '.join(command)}` to succeed, found status {code}: {(err or out).strip()}")
-        return out
-
-    def download(url, path):
-        response, info = fetch_url(module, url, timeout=module.params["timeout"])
-        if info["status"] != 200:
-            raise directory.ReleaseError(
-                f"expected the artefact of {module.params['name']} {module.params['version']} at its presigned URL,"
-                f" found status {info['status']} ({info['msg'].split('?')[0]}): see whether this host reaches S3 and whether"
-                " the clocks of host and controller agree"
-            )
-        with open(path, "wb") as handle:
-            shutil.copyfileobj(response, handle)
-
     try:
-        module.exit_json(**run(module.params, module.check_mode, execute, download))
-    except (directory.ReleaseError, OSError) as error:
+        result = install.run(module.params, module.check_mode, partial(execute, module), partial(download, module))
+    except (Failure, OSError) as error:
         module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

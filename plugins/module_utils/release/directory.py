@@ -28,22 +28,22 @@ import tempfile
 import time
 from pathlib import Path
 
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.clock import Clock
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.poll import poll
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.release.plan import Installed, Plan
 
 MARKER = ".complete"
+SCRATCH = ".download-"
 LOCK_SECONDS = 300
 """How long to wait for another build on the same host: longer than one takes on a slow machine."""
-
-
-class ReleaseError(Exception):
-    """Something that the operator has to mend; the message says what was expected, what was found and what to do."""
 
 
 def scan(root: Path, python_version: str) -> Installed:
     """Read what is installed below ``root``. A release built with another Python counts as half-built, since its
     virtual environment does not run any more.
 
-    :raises ReleaseError: when a marker cannot be read.
+    :raises Failure: when something else lies where a link should.
     """
     complete, partial = [], []
     releases = root / "releases"
@@ -76,65 +76,80 @@ def _marker(path: Path) -> dict | None:
 
 def _link(path: Path) -> str | None:
     try:
-        return Path(os.readlink(path)).name
+        return path.readlink().name
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ReleaseError(f"expected {path} to be a symbolic link or absent, found something else: move it away") from error
+        raise Failure(f"{path} to be a symbolic link or absent", f"{error.strerror}", "Move it away.") from error
 
 
 @contextlib.contextmanager
-def locked(root: Path, seconds: float = LOCK_SECONDS):
-    """Hold the lock of ``root``; yields its file descriptor, which the commands of a build inherit. A controller that was
-    killed may have left its build running on the host: the next run waits for its end instead of building over it.
+def locked(root: Path, seconds: float = LOCK_SECONDS, clock: Clock | None = None):
+    """Hold the lock of ``root``; yields its file descriptor, which the commands of a build inherit.
 
-    :raises ReleaseError: when the lock is not free within ``seconds``.
+    A controller that was killed may have left its build running on the host: the next run waits for its end instead of
+    building over it.
+
+    :raises Failure: when the lock is not free within ``seconds``.
     """
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with open(root / ".lock", "w", encoding="utf-8") as handle:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise ReleaseError(
-                        f"expected {root}/.lock to become free within {seconds:.0f} s, found that another process still"
-                        f" holds it: see `fuser -v {root}/.lock` on the host"
-                    ) from error
-                time.sleep(0.2)
+    with (root / ".lock").open("w", encoding="utf-8") as handle:
+        if not poll(lambda _elapsed: _try_lock(handle), 0.2, seconds, clock or Clock()):
+            raise Failure(
+                f"{root}/.lock to become free within {seconds:.0f} s",
+                "that another process still holds it",
+                f"See `fuser -v {root}/.lock` on the host.",
+            )
         yield handle.fileno()
 
 
-def unpack(artefact: Path, name: str, version: str, sha256: str, target: Path) -> None:
+def _try_lock(handle) -> bool | None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    return True
+
+
+def unpack(artefact: Path, name: str, version: str, sha256: str, python_version: str, target: Path) -> None:
     """Check an artefact and unpack it into ``target``.
 
-    :raises ReleaseError: on another checksum, an unsafe or broken archive, or an artefact of another release.
+    :raises Failure: on another checksum, an unsafe or broken archive, an artefact of another release, or one that does
+        not run on this host's Python.
     """
     digest = hashlib.sha256()
-    with open(artefact, "rb") as handle:
+    with artefact.open("rb") as handle:
         for chunk in iter(lambda: handle.read(1 << 20), b""):
             digest.update(chunk)
-    found = digest.hexdigest()
-    if found != sha256:
-        raise ReleaseError(
-            f"the artefact of {name} {version} is not the published one: expected sha256 {sha256}, found {found}"
-            " in what was downloaded. Nothing was installed. Compare the object in the bucket with its .sha256, and"
-            " publish the release again under a new version if the object was changed"
+    if digest.hexdigest() != sha256:
+        raise Failure(
+            f"the artefact of {name} {version} to have the sha256 {sha256}",
+            f"{digest.hexdigest()} in what was downloaded",
+            "Nothing was installed. Compare the object in the bucket with its .sha256; if it was changed, publish the"
+            " release again under a new version.",
         )
     try:
         with tarfile.open(artefact, "r:gz") as archive:
             _extract(archive, target)
         described = json.loads((target / "release.json").read_text(encoding="utf-8"))
     except (tarfile.TarError, EOFError, FileNotFoundError, ValueError) as error:
-        raise ReleaseError(
-            f"expected a gzipped tar with release.json, requirements.lock and wheels/ for {name} {version}, found: {error}"
+        raise Failure(
+            f"a gzipped tar with release.json, requirements.lock and wheels/ for {name} {version}",
+            str(error),
+            "Build the release again and publish it under a new version.",
         ) from error
     if (described.get("name"), described.get("version")) != (name, version):
-        raise ReleaseError(
-            f"expected an artefact of {name} {version}, found that its release.json says"
-            f" {described.get('name')} {described.get('version')}: correct the key or publish the right file"
+        raise Failure(
+            f"an artefact of {name} {version}",
+            f"that its release.json says {described.get('name')} {described.get('version')}",
+            "Correct the key, or publish the right file.",
+        )
+    pythons = described.get("python", [python_version])
+    if python_version not in pythons:
+        raise Failure(
+            f"{name} {version} to be built for this host's Python {python_version}",
+            f"that it is built for {', '.join(pythons)}",
+            "Build the release for this Python too, or deploy it to hosts of another distribution.",
         )
 
 
@@ -150,44 +165,48 @@ def _extract(archive: tarfile.TarFile, target: Path) -> None:
         archive.extract(member, target)
 
 
-def build(root: Path, name: str, version: str, python: str, sha256: str, fetch, run) -> None:
-    """Build a release; ``mark`` it complete afterwards.
+def build(root: Path, name: str, version: str, python: tuple[str, str], sha256: str, fetch, run) -> None:
+    """Build a release and mark it complete. When that fails, no half-built directory is left.
 
-    :param python: the interpreter that the virtual environment is made with.
-    :param fetch: called with a path; downloads the artefact there and raises ReleaseError when it cannot.
-    :param run: called with an argument list; raises ReleaseError when the command fails.
-    :raises ReleaseError: as above, or when the disk is full. No half-built directory is left behind then.
+    :param python: path and version of the interpreter that the virtual environment is made with.
+    :param fetch: called with a path; downloads the artefact there.
+    :param run: called with an argument list; raises Failure when the command fails.
+    :raises Failure: as ``unpack`` does.
+    :raises OSError: when the disk is full.
     """
+    interpreter, python_version = python
     target = root / "releases" / version
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(mode=0o755, exist_ok=True)
+    for left in root.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch_name:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=root) as scratch_name:
             scratch = Path(scratch_name)
             fetch(scratch / "artefact")
-            unpack(scratch / "artefact", name, version, sha256, scratch)
+            unpack(scratch / "artefact", name, version, sha256, python_version, scratch)
             (scratch / "artefact").unlink()
-            run([python, "-m", "venv", str(target)])
+            run([interpreter, "-m", "venv", str(target)])
             run(
-                [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-                + ["--no-cache-dir", "--no-index", "--find-links", str(scratch / "wheels"), "--require-hashes"]
-                + ["--requirement", str(scratch / "requirements.lock")]
+                [
+                    *(str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                    *("--no-cache-dir", "--no-index", "--find-links", str(scratch / "wheels")),
+                    *("--require-hashes", "--requirement", str(scratch / "requirements.lock")),
+                ]
             )
             shutil.copy(scratch / "release.json", target / "release.json")
+        _mark(target, {"sha256": sha256, "python": python_version, "completed": time.time()})
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
 
 
-def mark(root: Path, version: str, sha256: str, python_version: str) -> None:
+def _mark(target: Path, content: dict) -> None:
     """Write the marker, after everything that it vouches for has reached the disk."""
     os.sync()
-    target = root / "releases" / version
     temporary = target / f"{MARKER}.new"
-    temporary.write_text(
-        json.dumps({"sha256": sha256, "python": python_version, "completed": time.time()}), encoding="utf-8"
-    )
-    os.replace(temporary, target / MARKER)
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.replace(target / MARKER)
 
 
 def apply(root: Path, decided: Plan) -> None:
@@ -198,7 +217,7 @@ def apply(root: Path, decided: Plan) -> None:
             temporary = root / f".{name}.new"
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(f"releases/{version}")
-            os.replace(temporary, root / name)
+            temporary.replace(root / name)
     for version in decided.remove:
         path = root / "releases" / version
         (path / MARKER).unlink(missing_ok=True)

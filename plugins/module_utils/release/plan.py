@@ -37,8 +37,8 @@ class Plan:
 def plan(found: Installed, version: str, activate: bool, keep: int) -> Plan:
     """Decide what to build, where the links point and what to remove.
 
-    The newest ``keep`` releases stay, and whatever ``current`` and ``previous`` point at stays in any case. Removal goes
-    with activation: a release that is only being prepared takes nothing away from one that may be needed to go back to.
+    The newest ``keep`` releases stay, and whatever ``current`` and ``previous`` point at stays in any case. Removal
+    goes with activation: a release that is only being prepared takes nothing away from one that may still be needed.
 
     :param found: what lies on the host.
     :param version: the release that is wanted.
@@ -47,7 +47,7 @@ def plan(found: Installed, version: str, activate: bool, keep: int) -> Plan:
     """
     build = version not in found.complete
     complete = [name for name in found.complete if name != version]
-    complete = complete + [version] if build else list(found.complete)
+    complete = [*complete, version] if build else list(found.complete)
     current, previous = found.current, found.previous
     if activate and current != version:
         previous, current = current, version

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.release.plan import Installed, plan
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.release.plan import Installed, plan
 
 VERSIONS = st.sampled_from(["1.0", "1.1", "1.2", "1.3", "1.4"])
 
