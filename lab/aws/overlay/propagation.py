@@ -109,6 +109,6 @@ class DataPlane:
         taken = {followers["a"].address for followers in self._followers.values()}
         wanted = [int(block)] if block and block.isdigit() and 0 < int(block) < FIRST_FREE_BLOCK else []
         for number in [*wanted, *range(FIRST_FREE_BLOCK, 255)]:
-            if (first := f"127.77.{number}.1") not in taken:
-                return first, f"127.77.{number}.2"
+            if (addresses := node_addresses(number))[0] not in taken:
+                return addresses
         raise RuntimeError("all blocks of loopback addresses are taken by load balancers")
