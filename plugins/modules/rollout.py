@@ -72,6 +72,10 @@ options:
         description: How long the step is watched, in seconds or as V(30s), V(10m), V(1h30m).
         type: str
         default: "0"
+      wait_for:
+        description: Whether the step is passed only when a person approves. The record keeps it; the C(blue_green) role acts on it.
+        type: str
+        choices: [approval]
   bake:
     description: How long the old version is kept warm after the last step, in seconds or as V(30s), V(10m), V(1h30m).
     type: str
@@ -346,6 +350,11 @@ steps:
     state:
       description: V(pending), V(intended) or V(applied).
       type: str
+restore:
+  description: The actions from before the rollout, for O(techcorp.rag_admin.alb_traffic#module:restore).
+  returned: with O(state=begun)
+  type: list
+  elements: dict
 bake_left:
   description: Seconds of bake time that are left.
   returned: with O(state=begun)
@@ -392,7 +401,11 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.session import run
 
-STEP_SPEC = {"weight": {"type": "int", "required": True}, "pause": {"type": "str", "default": "0"}}
+STEP_SPEC = {
+    "weight": {"type": "int", "required": True},
+    "pause": {"type": "str", "default": "0"},
+    "wait_for": {"type": "str", "choices": ["approval"]},
+}
 POSITION_SPEC = {
     "step": {"type": "int", "required": True},
     "state": {"type": "str", "choices": ["intended", "applied", "verified"], "required": True},

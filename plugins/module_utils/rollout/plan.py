@@ -71,7 +71,14 @@ def validate_steps(steps: list) -> list:
         raise Failure("weights of steps that rise", f"{weights}", todo)
     if weights[-1] != TOTAL:
         raise Failure("a last step of weight 100", f"{weights}", todo)
-    return [{"weight": step["weight"], "pause": clock.seconds_of(step.get("pause"), "steps[].pause")} for step in steps]
+    return [
+        {
+            "weight": step["weight"],
+            "pause": clock.seconds_of(step.get("pause"), "steps[].pause"),
+            **({"wait_for": step["wait_for"]} if step.get("wait_for") else {}),
+        }
+        for step in steps
+    ]
 
 
 def shares(weights: dict) -> dict:
@@ -438,7 +445,10 @@ def _explain(stored, traffic, force) -> str:
 
 
 def _check_move(stored, position):
-    """A step may be intended only when the one before it is verified, and states come in their order."""
+    """A step may be intended only when the one before it is verified, and states come in their order.
+
+    ``applied`` may be left out: a gate that passed says more.
+    """
     count = len(stored["steps"])
     if not ATTACH <= position["step"] < count or position["state"] not in records.STATES:
         raise Failure(
@@ -453,7 +463,8 @@ def _check_move(stored, position):
             "Finish the rollback; then begin a new rollout.",
         )
     now, then = records.rank(stored["position"]), records.rank(position)
-    if then not in (now, now + 1):
+    same_step = stored["position"] is not None and stored["position"]["step"] == position["step"]
+    if then not in (now, now + 1) and not (same_step and then > now):
         raise Failure(
             f"the state that follows on: {records.describe_position(stored)}",
             f"{position}",

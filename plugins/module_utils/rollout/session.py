@@ -64,6 +64,7 @@ def _begin(aws, place, params, check_mode):
     after = done.after
     result = _result(aws, place, done, check_mode)
     result.update(decision=decision.kind, steps=decision.steps, token=after["token"] if done.written else None)
+    result["restore"] = [{"arn": item["arn"], "actions": item["previous_actions"]} for item in after["forwards"]]
     result.update(bake_left=plan.bake_left(after, done.before.now), warnings=decision.warnings)
     return result
 
