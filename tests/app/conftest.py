@@ -60,12 +60,15 @@ def release(tmp_path_factory) -> Release:
     contents, environment = output / "contents", output / "environment"
     with tarfile.open(tarball) as tar:
         tar.extractall(contents)  # noqa: S202 - made a moment ago
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    install = [sys.executable, "-m", "pip", "--python", str(environment), "install", "--quiet", "--no-compile"]
+    install += ["--no-index", "--find-links", "wheels", "--require-hashes", "--requirement", "requirements.lock"]
     subprocess.run(
-        [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index", "--find-links", "wheels",
-         "--require-hashes", "--requirement", "requirements.lock"],
-        cwd=contents, check=True, env={**os.environ, "PIP_FIND_LINKS": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-    )  # fmt: skip
+        install,
+        cwd=contents,
+        check=True,
+        env={**os.environ, "PIP_FIND_LINKS": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+    )
     return Release(tarball, contents, environment)
 
 
