@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"lab.aws: {error}", file=sys.stderr)
         return 2
 
-    from lab.aws import overlay, server
+    from lab.aws import behaviours, server
     from lab.aws.core import Lab
 
     state = options.state_dir.resolve()
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         from lab.alb.node import Node
 
         lab.node_maker = Node
-    overlay.install(lab)
+    behaviours.install(lab)
     try:
         servers = server.listen(server.Application(lab), options.bind or ["127.0.0.1"], options.port)
     except OSError as error:

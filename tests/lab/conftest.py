@@ -36,8 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "lab_only: not run on stock moto, which does this too or has no say in it")
 
 
-def _start(command: list[str]) -> tuple[subprocess.Popen[str], str]:
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+def start_server(command: list[str], variables: dict[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
+    """Start a server and return it with the address that it prints."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"} | (variables or {})
     process = subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -56,7 +57,9 @@ def lab_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The lab's AWS without a data plane, health checks five times as often as AWS allows."""
     state = tmp_path_factory.mktemp("lab")
     command = ["-m", "lab.aws", "--port=0", f"--state-dir={state}", "--data-plane=none"]
-    process, endpoint = _start([sys.executable, *command, "--set=health_check_scale=0.04", "--set=metrics_period=1"])
+    process, endpoint = start_server(
+        [sys.executable, *command, "--set=health_check_scale=0.04", "--set=metrics_period=1"]
+    )
     yield endpoint
     process.terminate()
     process.wait(10)
@@ -65,7 +68,7 @@ def lab_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def stock_endpoint() -> Iterator[str]:
     """Stock moto."""
-    process, endpoint = _start([sys.executable, "-m", "moto.server", "-p", "0"])
+    process, endpoint = start_server([sys.executable, "-m", "moto.server", "-p", "0"])
     yield endpoint
     process.terminate()
     process.wait(10)
