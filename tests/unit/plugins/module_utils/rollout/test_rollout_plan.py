@@ -294,7 +294,6 @@ class TestAdvance:
         [
             (0, "applied", 1, "intended"),
             (0, "intended", 1, "intended"),
-            (0, "intended", 0, "verified"),
             (-1, "applied", 0, "intended"),
             (1, "intended", 0, "applied"),
             (0, "verified", 2, "intended"),
@@ -304,6 +303,10 @@ class TestAdvance:
     def test_no_gate_is_skipped(self, step, state, to_step, to_state) -> None:  # type: ignore[no-untyped-def]
         with pytest.raises(Failure):
             plan.advance(at(step, state), 1, NOW, "go", "alice", position={"step": to_step, "state": to_state})
+
+    def test_a_gate_that_passed_says_more_than_applied(self) -> None:
+        record = plan.advance(at(0, "intended"), 1, NOW, "go", "alice", position={"step": 0, "state": "verified"})
+        assert record["position"] == {"step": 0, "state": "verified"}
 
     def test_the_same_position_twice_is_fine(self) -> None:
         record = at(0, "applied")
