@@ -148,3 +148,13 @@ def test_a_group_tells_its_load_balancer_as_long_as_it_is_attached(aws: Any) -> 
     aws.elbv2.modify_listener(ListenerArn=balancer.listener, DefaultActions=[forward({green: 1})])
     found = aws.elbv2.describe_target_groups(TargetGroupArns=[blue, green])["TargetGroups"]
     assert {group["TargetGroupArn"]: group["LoadBalancerArns"] for group in found} == {blue: [], green: [balancer.arn]}
+
+
+def test_a_load_balancer_that_forwards_to_no_group_has_none(aws: Any) -> None:
+    balancer = aws.balancer()
+    fixed = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}
+    aws.elbv2.modify_listener(ListenerArn=balancer.listener, DefaultActions=[fixed])
+    try:
+        assert aws.elbv2.describe_target_groups(LoadBalancerArn=balancer.arn)["TargetGroups"] == []
+    except ClientError as error:
+        pytest.fail(f"AWS has no complaint: {error}")

@@ -32,6 +32,16 @@ def install(_lab: Lab) -> None:
         ("modify_rule", "actions"),
     ):
         setattr(ELBv2Backend, method, _checked(getattr(ELBv2Backend, method), parameter))
+    describe = ELBv2Backend.describe_target_groups
+
+    def describe_target_groups(self: Any, load_balancer_arn: Any, target_group_arns: Any, names: Any) -> Any:
+        # A load balancer that forwards to no group has none, which is no error.
+        lone = load_balancer_arn in self.load_balancers and load_balancer_arn not in attached(self).values()
+        if lone and not target_group_arns and not names:
+            return []
+        return describe(self, load_balancer_arn, target_group_arns, names)
+
+    ELBv2Backend.describe_target_groups = describe_target_groups
     FakeTargetGroup.load_balancer_arns = property(_load_balancers, lambda _group, _value: None)
 
 
