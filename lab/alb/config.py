@@ -240,10 +240,9 @@ def _attachments(state: State) -> dict[str, str]:
 def _configuration(state: State, layout: Layout, address: str, log_port: int) -> str:
     idle = state.get("idle_timeout_seconds") or IDLE_SECONDS
     lines = _GLOBAL.format(log_port=log_port, idle=idle, connect=CONNECT_SECONDS, log_format=_LOG_FORMAT).splitlines()
-    for status in _REASONS:
-        # HAProxy's own 503 is a connection that failed: the client gets it as 502 (see _frontend).
-        page = _page(502 if status == 503 else status)
-        lines.append(f"    http-error status {status} content-type text/html string {page}")
+    lines += [
+        f"    http-error status {status} content-type text/html string {_NO_ANSWER}" for status in (502, 503, 504)
+    ]
     for listener in state["listeners"]:
         lines += ["", *_frontend(listener, address)]
     for number, backend in enumerate(layout):
@@ -282,12 +281,7 @@ defaults
 
 _LOG_FORMAT = f"{LOG_MARK} %f %b %[var(txn.group),field(2,:)] %s %si:%sp %ST %ts %Tr %Ta %[var(txn.answered)]"
 
-_REASONS = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
-
-
-def _page(status: int) -> str:
-    title = f"{status} {_REASONS[status]}"
-    return _quoted(f"<html><head><title>{title}</title></head><body><center><h1>{title}</h1></center></body></html>")
+_NO_ANSWER = "'<html><body><h1>The load balancer has no answer from a target.</h1></body></html>'"
 
 
 def _frontend(listener: State, address: str) -> list[str]:
@@ -320,11 +314,10 @@ def _frontend(listener: State, address: str) -> list[str]:
             choice = f"rand({RANDOM_RANGE}),map_ip({weights_file(name)})"
             lines.append(f"http-request set-var(txn.group) {choice} if {matched} !chosen")
     backend, group = "var(txn.group),field(1,:)", "var(txn.group),field(2,:)"
-    unavailable = f"status 503 content-type text/html string {_page(503)}"
     expires = "%[date,add(txn.sticky),http_date]"
     waited = f"{{ date(0,ms),sub(txn.began) ge {CONNECT_SECONDS * 1000 - 50} }}"
     lines += [
-        f"http-request return {unavailable} unless {{ {backend},nbsrv gt 0 }}",
+        f"http-request return status 503 content-type text/html string {_NO_ANSWER} unless chosen",
         "http-request set-var(txn.began) date(0,ms)",
         f"use_backend %[{backend}]",
         "http-response set-var(txn.answered) bool(true)",
@@ -332,9 +325,9 @@ def _frontend(listener: State, address: str) -> list[str]:
         " if { var(txn.sticky) -m found }",
         # HAProxy says 503 when it gets no connection to a target; AWS says 502, and 504 when it waited for one.
         "acl answered var(txn.answered) -m found",
-        "acl sent var(txn.began) -m found",
-        f"http-after-response set-status 504 if !answered sent {{ status 503 }} {waited}",
-        "http-after-response set-status 502 if !answered sent { status 503 }",
+        "acl unconnected srv_id -m found",
+        f"http-after-response set-status 504 if !answered unconnected {{ status 503 }} {waited}",
+        "http-after-response set-status 502 if !answered unconnected { status 503 }",
         "http-after-response set-header Server awselb/2.0 if !answered",
     ]
     return [f"frontend {frontend_name(port)}", *(f"    {line}" for line in lines)]
