@@ -106,7 +106,7 @@ def take_over() -> list[dict]:
 def prepare() -> list[dict]:
     """Make all that hosts need, whatever an earlier lab left; return our containers that are there."""
     require_machine()
-    with image.locked("prepare"):
+    with image.locked(f"{settings.NAME}-prepare"):
         known = take_over()
         machines.ensure_keys()
         machines.ensure_network()
@@ -232,7 +232,7 @@ def env(_options: argparse.Namespace) -> int:
 def host_up(options: argparse.Namespace) -> int:
     """Start one host."""
     prepare()
-    with image.locked("addresses"):
+    with image.locked(f"{settings.NAME}-addresses"):
         host = _host_named(options)
         machines.up(host, machines.containers(), log)
     print(f"{host.name} {host.address}")

@@ -105,7 +105,7 @@ def remove(found: list[dict]) -> None:
 
 def ensure_network() -> None:
     """Make the network; a half-made one, or one with another subnet, is made anew."""
-    with image.locked("network"):
+    with image.locked(settings.NETWORK):
         if _network_is_good():
             return
         podman("network", "rm", "--force", settings.NETWORK, check=False)
