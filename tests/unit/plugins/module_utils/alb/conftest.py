@@ -1,4 +1,4 @@
-"""An Elastic Load Balancing API in memory, behind a real boto3 client: its parameters are validated, nothing is sent."""
+"""An Elastic Load Balancing API in memory behind a real boto3 client: parameters are validated, nothing is sent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class FakeClock:
 class Memory:
     """What AWS would hold, and a journal of what was called.
 
-    `faults`: {operation: [error code or None for success, …]}, taken one a call. `targets`: per group, as AWS describes them.
+    `faults`: {operation: [error code or None for success, …]}, taken one a call.
+    `targets`: per group, as AWS describes them.
     """
 
     def __init__(self) -> None:
