@@ -179,7 +179,7 @@ class Prober:
 
         :raises ProbeFailed: when the certificate is not trusted.
         """
-        targets = [address for _ in range(self._settings["requests"]) for address in addresses]
+        targets = list(addresses) * self._settings["requests"]
         with ThreadPoolExecutor(min(len(targets), _THREADS)) as pool:
             return list(pool.map(self._request, targets))
 

@@ -14,18 +14,19 @@ PROC = Path("/proc")
 _COMMANDS = ("ansible-playbook", "ansible")
 
 
-def identify(proc: Path = PROC, environment=os.environ) -> dict:
+def identify(proc: Path = PROC, environment: dict | None = None) -> dict:
     """``name``, ``host``, ``pid``, ``started``, ``boot_id``, ``pid_namespace`` and ``job`` of whoever runs this.
 
     The process is the topmost ansible-playbook above us, since modules and workers come and go. Where it cannot be
-    found
-    (no /proc, a module that runs on another machine), ``pid`` and what belongs to it are null, and only the lease's
-    expiry
-    can free it.
+    found (no /proc, a module that runs on another machine), ``pid`` and what belongs to it are null, and only the
+    lease's expiry can free it.
+
+    :param environment: the process's own by default.
 
     :returns: ``started`` in clock ticks since boot, ``job`` as the address of an AWX job or null.
     """
     controller = find_controller(proc) or {"pid": None, "started": None}
+    environment = os.environ if environment is None else environment
     awx, job = environment.get("AWX_HOST"), environment.get("JOB_ID")
     return {
         "name": _user_name(),
