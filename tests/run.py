@@ -88,7 +88,11 @@ STAGES: tuple[tuple[tuple[Group, ...], ...], ...] = (
             group("unit-oldest", pytest("tests/unit", python=".venv-oldest/bin/python"), limit=600),
             group("unit-newest", pytest("tests/unit", python=".venv-newest/bin/python"), limit=600),
             group(
-                "docs", (PYTHON, "docs/generate.py", "--check"), (".venv/bin/antsibull-changelog", "lint"), limit=300
+                "docs",
+                (PYTHON, "docs/generate.py", "--check"),
+                (".venv/bin/antsibull-docs", "lint-collection-docs", "--plugin-docs", "."),
+                (".venv/bin/antsibull-changelog", "lint"),
+                limit=300,
             ),
             group("app", pytest("tests/app"), limit=600),
         ),

@@ -67,7 +67,9 @@ def run_importer(artefact: Path, work: Path, environment: dict[str, str]) -> str
     result = subprocess.run(
         [ROOT / ".venv/bin/python", "-m", "galaxy_importer.main", artefact],
         cwd=work,
-        env=environment | {"GALAXY_IMPORTER_CONFIG": str(settings)},
+        # The importer runs the ansible-doc on PATH: the one with the collections that ours builds on.
+        env=environment
+        | {"GALAXY_IMPORTER_CONFIG": str(settings), "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{environment['PATH']}"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
