@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -133,6 +134,10 @@ def _account_up(hosts: list) -> None:
     if not _aws_answers():
         next(as_completed(hosts)).result()
         start_aws()
+    elif processes.version_of("aws") != _aws_version():
+        print(
+            "lab: the AWS server runs older code than this checkout has; `make lab-down lab` renews it", file=sys.stderr
+        )
     started = time.monotonic()
     from lab import seed
 
@@ -165,13 +170,20 @@ def start_aws(patience: float = 30) -> None:
         command += ["--bind", address]
     for name, value in settings.AWS_SETTINGS.items():
         command += ["--set", f"{name}={value}"]
-    pid = processes.start("aws", command, {"PYTHONUNBUFFERED": "1"})
+    pid = processes.start("aws", command, {"PYTHONUNBUFFERED": "1"}, _aws_version())
     while not _aws_answers():
         if processes.start_time(pid) is None or time.monotonic() - started > patience:
             tail = "\n".join(path.read_bytes()[earlier:].decode(errors="replace").splitlines()[-15:])
             raise LabError(f"the AWS server did not start; the end of {path}:\n{tail}")
         time.sleep(0.05)
     log("AWS server", time.monotonic() - started)
+
+
+def _aws_version() -> str:
+    code = [
+        path.read_bytes() for name in ("aws", "alb") for path in sorted((settings.ROOT / "lab" / name).rglob("*.py"))
+    ]
+    return hashlib.sha256(b"".join(code)).hexdigest()[:12]
 
 
 def _aws_answers() -> bool:

@@ -53,8 +53,11 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def start(name: str, command: list[str], environment: dict[str, str]) -> int:
-    """Start a daemon with its log in LOGS and its pid in PIDS; return the pid."""
+def start(name: str, command: list[str], environment: dict[str, str], version: str = "") -> int:
+    """Start a daemon with its log in LOGS and its pid in PIDS; return the pid.
+
+    version: what of the code it runs, for `version_of` to tell later.
+    """
     settings.LOGS.mkdir(parents=True, exist_ok=True)
     settings.PIDS.mkdir(parents=True, exist_ok=True)
     with (settings.LOGS / f"{name}.log").open("ab") as log:
@@ -67,7 +70,7 @@ def start(name: str, command: list[str], environment: dict[str, str]) -> int:
             stderr=log,
             start_new_session=True,
         )
-    record = {"pid": process.pid, "start_time": start_time(process.pid), "boot_id": boot_id()}
+    record = {"pid": process.pid, "start_time": start_time(process.pid), "boot_id": boot_id(), "version": version}
     (settings.PIDS / f"{name}.json").write_text(json.dumps(record))
     return process.pid
 
@@ -80,6 +83,11 @@ def running(name: str) -> int | None:
         return None
     alive = record["boot_id"] == boot_id() and record["start_time"] == start_time(record["pid"]) is not None
     return record["pid"] if alive else None
+
+
+def version_of(name: str) -> str:
+    """Return the version with which a daemon was started."""
+    return json.loads((settings.PIDS / f"{name}.json").read_text()).get("version", "")
 
 
 def stop(pids: Iterable[int], patience: float = 5) -> None:

@@ -97,9 +97,11 @@ def kill_everything() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _running() -> Iterator[None]:
     lab("down")
-    lab("up")
-    yield
-    lab("down")
+    try:
+        lab("up")
+        yield
+    finally:
+        lab("down")
 
 
 @pytest.fixture
