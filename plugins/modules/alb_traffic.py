@@ -122,7 +122,9 @@ EXAMPLES = r"""
 
 - name: Put back at once what was there before
   techcorp.rag_admin.alb_traffic:
-    restore: "{{ traffic.forwards | map('community.general.keep_keys', target=['arn', 'actions']) }}"
+    restore:
+      - arn: "{{ traffic.forwards[0].arn }}"
+        actions: "{{ traffic.forwards[0].actions }}"
 """
 
 RETURN = r"""

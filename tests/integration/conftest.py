@@ -98,6 +98,26 @@ def run_ansible(endpoint: str) -> Callable[..., Ran]:
     return run
 
 
+@pytest.fixture
+def run_playbook(endpoint: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run tasks in a playbook on the controller and return what they registered."""
+
+    def run(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+        kept = tmp_path / "registered.json"
+        names = [task["register"] for task in tasks if "register" in task]
+        content = "{{ {" + ", ".join(f"'{name}': {name}" for name in names) + "} | to_json }}"
+        keep = {"name": "Keep", "ansible.builtin.copy": {"content": content, "dest": str(kept), "mode": "0600"}}
+        play = [{"name": "Run", "hosts": "localhost", "gather_facts": False, "tasks": [*tasks, keep]}]
+        (tmp_path / "play.yml").write_text(json.dumps(play))
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
+        command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.yml")]
+        done, _seconds = _timed(command, _environment(endpoint))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(kept.read_text())
+
+    return run
+
+
 def _environment(endpoint: str) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return environment | {

@@ -174,11 +174,11 @@ class TestCloudWatch:
     def test_no_requests_are_no_data(self, gate: Gate, groups: Any) -> None:
         with pytest.raises(Failure) as caught:
             gate(duration="1", **self.checks(groups))
-        assert caught.value.details["verdict"] == "no_data"
+        assert caught.value.details["verdict"] == "no_data", caught.value
 
     def test_a_missing_permission_is_named_and_not_waited_for(self, gate: Gate, groups: Any, aws: Account) -> None:
         with (
-            aws.control.faulty("deny", service="monitoring", action="GetMetricData"),
+            aws.control.faulty("deny", service="cloudwatch", action="GetMetricData"),
             pytest.raises(Failure, match="cloudwatch:GetMetricData"),
         ):
             time.sleep(1)
@@ -188,6 +188,7 @@ class TestCloudWatch:
 def test_progress_is_shown_while_it_waits(run_module: Callable[..., Any], balancer: Balancer) -> None:
     ran = run_module("metric_gate", label="10%", duration="2", interval=0.5, probe=probe_of(balancer))
     lines = [line for line in ran.shown.splitlines() if line.startswith("gate 10%")]
+    assert lines, ran.shown
     assert not ran.failed and len(lines) == 5 and lines[-1].startswith("gate 10% 2s/2s  probe 0%")
 
 
