@@ -28,6 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
 TAIL_LINES = 100
 PYTHON = ".venv/bin/python"
+# Refuses what Galaxy could not show; the pages that are committed are those of docs/generate.py.
+ANTSIBULL_DOCS = (
+    "antsibull-docs collection --use-current --fail-on-error --squash-hierarchy --output-format simplified-rst"
+    " --dest-dir tests/output/antsibull techcorp.rag_admin"
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ STAGES: tuple[tuple[tuple[Group, ...], ...], ...] = (
             group(
                 "docs",
                 (PYTHON, "docs/generate.py", "--check"),
-                (".venv/bin/antsibull-docs", "lint-collection-docs", "--plugin-docs", "."),
+                ("sh", "-c", f"mkdir -p tests/output/antsibull && {ANTSIBULL_DOCS}"),
                 (".venv/bin/antsibull-changelog", "lint"),
                 limit=300,
             ),

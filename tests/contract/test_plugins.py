@@ -58,6 +58,18 @@ def example_problems(examples: list[dict[str, Any]] | None, module: str, state: 
     return found + [f"none shows state={choice}" for choice in state.get("choices", []) if choice not in shown]
 
 
+def reference_problems(text: str, modules: set[str], options: set[str]) -> list[str]:
+    """References of a documentation text to modules and options of ours that do not exist.
+
+    `O(x)`, `O(x=1)`, `O(x.y=1)` and `O(entry_point:x)` speak of an option of the same page.
+    """
+    named = re.findall(r"\bM\(techcorp\.rag_admin\.(\w+)\)", text)
+    named += re.findall(r"\b[OR]V?\(techcorp\.rag_admin\.(\w+)#module:", text)
+    found = [f"{name}: no such module" for name in named if name not in modules]
+    own = (match.split(":")[-1] for match in re.findall(r"\bO\(([\w:]+)", text) if "techcorp" not in match)
+    return found + [f"{name}: no such option" for name in own if name not in options]
+
+
 def literal_keys(source: str) -> set[str]:
     """The keys of a result that can be read off the code: literals that exit_json gets and that run() returns."""
     keys: set[str] = set()
@@ -166,6 +178,27 @@ def test_filters_are_documented(plugin: Path):
     assert not option_problems(head.get("options", {}))
 
 
+def every_option(options: dict[str, Any]) -> set[str]:
+    """Names of options and suboptions."""
+    inner = (option.get("suboptions") or option.get("options") or {} for option in options.values())
+    return set(options).union(*map(every_option, inner))
+
+
+@MODULE
+def test_references_of_modules_resolve(module: Path):
+    names = {path.stem for path in tree.MODULES}
+    options = every_option(tree.documentation(module)["DOCUMENTATION"].get("options", {}))
+    assert not reference_problems(module.read_text(), names, options)
+
+
+@pytest.mark.parametrize("role", tree.ROLES, ids=lambda role: role.name)
+def test_references_of_roles_resolve(role: Path):
+    path = role / "meta" / "argument_specs.yml"
+    specs = tree.load(path)["argument_specs"].values()
+    options = set().union(*(every_option(spec.get("options", {})) for spec in specs))
+    assert not reference_problems(path.read_text(), {path.stem for path in tree.MODULES}, options)
+
+
 def test_action_group_is_complete():
     group = tree.load(tree.ROOT / "meta" / "runtime.yml")["action_groups"]["aws"]
     assert {"metadata": {"extend_group": ["amazon.aws.aws"]}} in group
@@ -230,6 +263,19 @@ def test_poor_examples_are_found(examples: Any, expected: list[str]):
 def test_the_default_state_needs_no_word():
     examples = [{"name": "n", "techcorp.rag_admin.m": {}}]
     assert not example_problems(examples, "m", {"choices": ["present"], "default": "present"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see M(techcorp.rag_admin.m), O(a), O(a=1), O(main:a) and M(amazon.aws.s3)", []),
+        ("see M(techcorp.rag_admin.n)", ["n: no such module"]),
+        ("see O(techcorp.rag_admin.n#module:x)", ["n: no such module"]),
+        ("see O(b=1) and O(main:c)", ["b: no such option", "c: no such option"]),
+    ],
+)
+def test_broken_references_are_found(text: str, expected: list[str]):
+    assert reference_problems(text, {"m"}, {"a"}) == expected
 
 
 def test_returned_keys_are_read_off_the_code():

@@ -104,8 +104,16 @@ def action(task: dict[str, Any]) -> tuple[str, Any] | None:
     return None
 
 
+_BLOCK = re.compile(r'^ *(DOCUMENTATION|EXAMPLES|RETURN) = r?("""|\'\'\')(.*?)\2', re.DOTALL | re.MULTILINE)
+
+
 def documentation(path: Path) -> dict[str, Any]:
-    """The documentation blocks of a plugin: DOCUMENTATION, EXAMPLES and RETURN as parsed YAML."""
-    source = path.read_text(encoding="utf-8")
-    blocks = re.findall(r'^(DOCUMENTATION|EXAMPLES|RETURN) = r?("""|\'\'\')(.*?)\2', source, re.DOTALL | re.MULTILINE)
-    return {name: yaml.safe_load(body) for name, _quotes, body in blocks}
+    """The documentation blocks of a plugin as parsed YAML, with the options of our own documentation fragments."""
+    blocks = {name: yaml.safe_load(body) for name, _quotes, body in _BLOCK.findall(path.read_text(encoding="utf-8"))}
+    head = blocks.get("DOCUMENTATION") or {}
+    fragments = head.get("extends_documentation_fragment", [])
+    for name in [fragments] if isinstance(fragments, str) else fragments:
+        if name.startswith("techcorp.rag_admin."):
+            shared = documentation(ROOT / "plugins" / "doc_fragments" / f"{name.split('.')[2]}.py")["DOCUMENTATION"]
+            head["options"] = shared.get("options", {}) | head.get("options", {})
+    return blocks
