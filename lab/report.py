@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lab import report_page
+from lab import report_page, traffic
 
 # How long after a change of weights requests do not count for either: answers under way, and both nodes' lag.
 SETTLE_SECONDS = 1.0
@@ -30,7 +30,7 @@ COLORS = ("blue", "green")
 
 @dataclass(frozen=True)
 class Request:
-    """One answer or failure as the load generator saw it; `at` is when it ended, in seconds since the epoch."""
+    """One request as the load generator saw it; `at` is when it was due, in seconds since the epoch."""
 
     at: float
     seconds: float
@@ -38,11 +38,12 @@ class Request:
     color: str | None
     version: str | None
     error: str | None
+    failed: bool
+    long: bool
 
     @property
-    def failed(self) -> bool:
-        """A refused, reset or timed out connection, and every 5xx, whoever answered it."""
-        return bool(self.error) or self.status is None or self.status >= 500
+    def end(self) -> float:
+        return self.at + self.seconds
 
 
 @dataclass(frozen=True)
@@ -132,18 +133,8 @@ def epoch(text: str) -> float:
 
 def requests(lines: Iterable[dict[str, Any]]) -> list[Request]:
     """The load generator's log, in the order of time."""
-    found = [
-        Request(
-            at=line["at"],
-            seconds=line.get("seconds") or 0.0,
-            status=line.get("status") or None,
-            color=line.get("color"),
-            version=line.get("version"),
-            error=line.get("error") or None,
-        )
-        for line in lines
-        if "at" in line and ("status" in line or "error" in line)
-    ]
+    names = ("at", "seconds", "status", "color", "version", "error", "long")
+    found = [Request(**{name: line[name] for name in names}, failed=traffic.failed(line)) for line in lines]
     return sorted(found, key=lambda request: request.at)
 
 
@@ -171,11 +162,9 @@ def moves(journal: Iterable[dict[str, Any]], green_arn: str) -> list[Move]:
     return found
 
 
-def percentile(values: list[float], percent: float) -> float | None:
-    """Nearest-rank percentile; None of nothing."""
-    if not values:
-        return None
-    return sorted(values)[max(0, math.ceil(percent / 100 * len(values)) - 1)]
+def p95(log: Iterable[Request]) -> float | None:
+    """Seconds within which 95 % were answered. Requests that are long on purpose and failed ones say nothing here."""
+    return traffic.percentile(sorted(r.seconds for r in log if not r.long and not r.failed), 95)
 
 
 def rollout(
@@ -248,13 +237,13 @@ def _measure(step: Step, log: list[Request], color: str, changes: list[Move]) ->
         (move.at for move in changes if step.start <= move.at <= step.end and move.green == wanted), step.start
     )
     after = next((move.at for move in changes if moved < move.at <= step.end), step.end)
-    settled = [r for r in log if moved + SETTLE_SECONDS <= r.at - r.seconds and r.at <= after]
+    settled = [r for r in log if moved + SETTLE_SECONDS <= r.at and r.end <= after]
     during = [r for r in log if step.start <= r.at < step.end]
     step.requests, step.failed = len(during), sum(r.failed for r in during)
     known = [r for r in settled if r.color in COLORS]
     if known:
         step.measured = 100 * sum(r.color == color for r in known) / len(known)
-    step.p95 = percentile([r.seconds for r in settled if r.color == color], 95)
+    step.p95 = p95(r for r in settled if r.color == color)
 
 
 def _rollback_seconds(calls: list[dict[str, Any]], verdict_at: float | None) -> float | None:
@@ -275,25 +264,24 @@ def seconds(log: list[Request], start: float, end: float) -> list[Second]:
         part = buckets.get(number, [])
         known = [request for request in part if request.color in COLORS]
         green = 100 * sum(request.color == "green" for request in known) / len(known) if known else None
-        latency = percentile([request.seconds for request in part if not request.failed], 95)
-        found.append(Second(number, len(part), sum(request.failed for request in part), green, latency))
+        found.append(Second(number, len(part), sum(request.failed for request in part), green, p95(part)))
     return found
 
 
 def summarise(
     records: list[dict[str, Any]],
-    traffic: Iterable[dict[str, Any]],
+    sent: Iterable[dict[str, Any]],
     journal: Iterable[dict[str, Any]],
     verdicts: dict[str, float] | None = None,
 ) -> Report:
     """Make the report of rollouts.
 
     :param records: the rollouts' records, as they are in S3 at their end.
-    :param traffic: lines of the load generator's log.
+    :param sent: lines of the load generator's log.
     :param journal: lines of the lab's journal of AWS calls.
     :param verdicts: version to the time (seconds since the epoch) at which a gate condemned it.
     """
-    log, calls = requests(traffic), list(journal)
+    log, calls = requests(sent), list(journal)
     green = next(
         (one["target_group_arn"] for r in records for one in (r["live"], r["next"]) if one["color"] == "green"), ""
     )
@@ -301,7 +289,7 @@ def summarise(
     rollouts = [rollout(r, log, calls, changes, (verdicts or {}).get(r["version"])) for r in records]
     rollouts.sort(key=lambda one: one.start)
     times = [one.start for one in rollouts] + ([log[0].at] if log else [])
-    ends = [one.end for one in rollouts] + ([log[-1].at] if log else [])
+    ends = [one.end for one in rollouts] + ([max(request.end for request in log)] if log else [])
     start, end = math.floor(min(times)), math.ceil(max(ends))
     return Report(
         start=start,

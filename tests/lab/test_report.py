@@ -46,8 +46,9 @@ def move(after: float, blue: int, green: int, **more: Any) -> dict[str, Any]:
     return {**call, "parameters": parameters, "seconds": 0.0, **more}
 
 
-def sent(seconds: float, color: str, status: int | None = 200, error: str | None = None) -> dict[str, Any]:
-    return {"at": START + seconds, "seconds": 0.1, "status": status, "color": color, "version": "v", "error": error}
+def sent(after: float, color: str, status: int | None = 200, error: str | None = None, **more: Any) -> dict[str, Any]:
+    request = {"at": START + after, "seconds": 0.1, "status": status, "color": color, "version": "v", "error": error}
+    return {**request, "long": False, **more}
 
 
 SHIPPED = record(
@@ -118,10 +119,11 @@ def test_seconds_without_traffic_have_no_share():
     assert [second.green for second in made.seconds[:3]] == [50, None, 100]
 
 
-def test_nearest_rank_percentile():
-    assert report.percentile([3, 1, 2, 4], 95) == 4
-    assert report.percentile([3, 1, 2, 4], 50) == 2
-    assert report.percentile([], 95) is None
+def test_long_requests_say_nothing_on_the_time_to_answer():
+    log = [sent(8, "green"), sent(8, "green", seconds=20.0, long=True), sent(8, "green", 503, seconds=3.0)]
+    made = report.summarise([SHIPPED], log, MOVES)
+    assert [second.p95 for second in made.seconds[8:10]] == [0.1, None]
+    assert made.end - made.start == 30
 
 
 def test_the_terminal_tells_the_figures():
