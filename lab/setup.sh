@@ -39,9 +39,23 @@ packages() {
     fi
     say "installing Debian packages:$missing"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq -o DPkg::Lock::Timeout=300 update
+    # Programs are wanted, not their services: nothing is to listen on this machine because of a set-up.
+    policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        policy=
+    else
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    apt() { apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >>.ansible/packages.log 2>&1; }
+    : >.ansible/packages.log
     # shellcheck disable=SC2086
-    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing >/dev/null
+    apt update && apt install -y --no-install-recommends $missing || {
+        tail -n 20 .ansible/packages.log >&2
+        die "apt-get could not install them; all of its output is in .ansible/packages.log"
+    }
+    [ -z "$policy" ] || rm -f "$policy"
 }
 
 # The first interpreter that is new enough: Debian's own before whatever PATH or a version manager puts in front.
