@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import boto3
 
@@ -108,14 +107,19 @@ def publish(screen: Screen) -> None:
 
 
 def records() -> list[dict]:
-    """The records of the rollouts so far, the newest last, as S3 keeps their versions."""
+    """The last state of each rollout, the newest last. The next rollout overwrites the record; S3 keeps versions."""
     s3 = boto3.client("s3", endpoint_url=settings.AWS_ENDPOINT, region_name=settings.REGION,
                       aws_access_key_id="lab", aws_secret_access_key="lab")  # fmt: skip
-    listed = s3.list_objects_v2(Bucket=settings.ROLLOUTS_BUCKET).get("Contents", [])
-    found = [
-        json.loads(s3.get_object(Bucket=settings.ROLLOUTS_BUCKET, Key=item["Key"])["Body"].read()) for item in listed
-    ]
-    return sorted(found, key=lambda record: record["started_at"])
+    found: dict[str, dict] = {}
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=settings.ROLLOUTS_BUCKET):
+        for version in page.get("Versions", []):
+            place = {"Bucket": settings.ROLLOUTS_BUCKET, "Key": version["Key"], "VersionId": version["VersionId"]}
+            record = json.loads(s3.get_object(**place)["Body"].read())
+            known = found.setdefault(record["rollout_id"], record)
+            # Versions of the same second come in any order; the audit trail only grows.
+            if len(record["audit"]) > len(known["audit"]):
+                found[record["rollout_id"]] = record
+    return sorted(found.values(), key=lambda record: record["started_at"])
 
 
 def demo(screen: Screen, rate: float) -> report.Report:
