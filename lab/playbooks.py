@@ -12,7 +12,9 @@ from pathlib import Path
 
 from lab import settings
 
-BIN = settings.ROOT / ".venv" / "bin"
+# Where each ansible-core is installed; the two others borrow the collections of the first.
+CORES = {"default": ".venv", "oldest": ".venv-oldest", "newest": ".venv-newest"}
+COLLECTIONS = ".ansible/collections:" + str(next((settings.ROOT / ".venv" / "lib").glob("python3*/site-packages")))
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Playbook:
         variables: dict | None = None,
         *arguments: str,
         inventory: str = "inventories/demo",
+        core: str = "default",
         environment: dict[str, str] | None = None,
         log: Path | None = None,
         on_event: Callable[[dict], None] = lambda event: None,
@@ -56,14 +59,24 @@ class Playbook:
         self._on_event, self._on_text = on_event, on_text
         self._log = log.open("w") if log else None
         path = name if name.endswith(".yml") else f"playbooks/{name}.yml"
-        command = [str(BIN / "ansible-playbook"), path, "-i", inventory, "-e", json.dumps(variables or {}), *arguments]
+        binaries = settings.ROOT / CORES[core] / "bin"
+        command = [
+            str(binaries / "ansible-playbook"),
+            path,
+            "-i",
+            inventory,
+            "-e",
+            json.dumps(variables or {}),
+            *arguments,
+        ]
         self.process = subprocess.Popen(
             command,
             cwd=settings.ROOT,
             env={
                 **os.environ,
-                **settings.AWS_ENVIRONMENT,
-                "PATH": f"{BIN}:{os.environ['PATH']}",
+                **settings.environment(),
+                "PATH": f"{binaries}:{os.environ['PATH']}",
+                "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
                 "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
                 **(environment or {}),
             },

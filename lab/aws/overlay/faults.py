@@ -19,7 +19,7 @@ KINDS = {
     "error": "fail on the server's side; the call has no effect",
     "latency": "wait `seconds`, then do the call",
     "slow_answer": "do the call, wait `seconds`, then answer",
-    "lost_call": "break the connection; the call has no effect",
+    "lost_call": "wait `seconds`, then break the connection; the call has no effect",
     "lost_answer": "do the call, then break the connection",
 }
 WAITING = ("latency", "slow_answer")
@@ -129,6 +129,7 @@ def install(lab: Lab) -> None:
                 response.fault = fault.id
                 return response
             if fault.kind == "lost_call":
+                time.sleep(fault.seconds)
                 return Response(0, [], b"", error="lost call", fault=fault.id, applied=False, cut=True)
         response = proceed(call)
         for fault in hits:
