@@ -80,6 +80,15 @@ def test_one_budget_holds_over_all_calls_of_a_run(calls, profile):
     assert sum(clock.slept) <= profile.total
 
 
+def test_attempts_that_hang_spend_the_budget_too():
+    clock = FakeClock()
+    call = Flaky(clock, 99, seconds=2.0)
+    with pytest.raises(ClientError):
+        retries.Retry(retries.ROLLBACK, clock)(call)
+    assert call.attempts == 3
+    assert clock.now < retries.ROLLBACK.total + 2.0
+
+
 def test_the_rollback_never_sleeps_longer_than_ten_seconds():
     # The writes, the fence and the last look; the reading back sleeps two seconds more (alb.traffic).
     assert retries.ROLLBACK.total + retries.ROLLBACK_FENCE.total + 2.0 <= 10.0
