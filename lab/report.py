@@ -26,6 +26,8 @@ from lab import report_page, traffic
 # How long after a change of weights requests do not count for either: answers under way, and both nodes' lag.
 SETTLE_SECONDS = 1.0
 COLORS = ("blue", "green")
+# Stretches before the new colour gets traffic.
+UNSHIFTED = ("install", "attach")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Move:
 
 @dataclass
 class Step:
-    """A stretch of a rollout: attach, one per weight, the bake. Intended and measured are the new colour's share."""
+    """A stretch of a rollout: install, attach, one per weight, bake. Shares are those of the new colour."""
 
     label: str
     start: float
@@ -210,7 +212,7 @@ def rollout(
 
 def _steps(record: dict[str, Any], audit: list[dict[str, Any]], end: float) -> Iterator[Step]:
     """The stretches between the moments at which the record says what is intended next."""
-    marks: list[tuple[float, str, float]] = []
+    marks = [(epoch(audit[0]["at"]), "install", 0.0)]
     verified: dict[str, dict[str, Any]] = {}
     weight_of = [step["weight"] for step in record["steps"]]
     for entry in audit:
@@ -321,7 +323,7 @@ def terminal(report: Report, colour: bool = False) -> str:
         came = paint("shipped", "32") if one.succeeded else paint("taken back", "33")
         origin = f"{one.previous} → " if one.previous else ""
         rows.append(f"{paint(origin + one.version, '1')}  {came} in {one.end - one.start:.0f} s")
-        shares = [step for step in one.steps if step.measured is not None and step.label != "attach"]
+        shares = [step for step in one.steps if step.measured is not None and step.label not in UNSHIFTED]
         if shares:
             rows.append("  share of the new version   " + "   ".join(f"{s.label}: {s.measured:.1f} %" for s in shares))
         failed = paint(f"{one.failed} failed", "32" if not one.failed else "31")

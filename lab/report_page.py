@@ -99,9 +99,7 @@ def _cards(report: Report) -> Iterable[str]:
                 f"{one.rollback_seconds:.1f}",
                 "from the gate's verdict to the load balancer's answer",
             )
-    steps = [
-        step for one in report.rollouts for step in one.steps if step.measured is not None and step.label != "attach"
-    ]
+    steps = [step for one in report.rollouts for step in one.steps if step.measured is not None and step.intended]
     if steps:
         off = max(abs(step.measured - step.intended) for step in steps)
         yield _card("Largest share error", f"{off:.1f}", "percentage points from the intended share, over all steps")
@@ -172,7 +170,7 @@ def _gate(step: Step) -> str:
     if step.verdict == "failed":
         return '<span class="bad">stopped here</span>'
     values = [f"{escape(c['name'])} {_value(c.get('value'))}" for c in step.checks if c.get("value") is not None]
-    return ", ".join(values) or ("passed" if step.label not in ("attach",) else "healthy")
+    return ", ".join(values) or {"install": "", "attach": "healthy"}.get(step.label, "passed")
 
 
 def _value(value: Any) -> str:

@@ -75,7 +75,7 @@ def test_a_step_counts_from_its_weights_in_force():
         sent(11, "green"),
     ]
     [one] = report.summarise([SHIPPED], log, MOVES).rollouts
-    step = one.steps[1]
+    step = one.steps[2]
     assert (step.label, step.intended, step.measured) == ("50 %", 50.0, 75.0)
     assert step.requests == 6  # those before the weights moved are counted, but say nothing on the share
     assert [entry["name"] for entry in step.checks] == ["errors"]
@@ -84,6 +84,7 @@ def test_a_step_counts_from_its_weights_in_force():
 def test_steps_are_those_of_the_record():
     [one] = report.summarise([SHIPPED], [sent(1, "blue")], MOVES).rollouts
     assert [(step.label, step.start - START, step.end - START) for step in one.steps] == [
+        ("install", 0, 1),
         ("attach", 1, 5),
         ("50 %", 5, 15),
         ("100 %", 15, 24),
