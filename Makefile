@@ -4,7 +4,7 @@ PATH := $(CURDIR)/.venv/bin:/usr/sbin:/sbin:$(PATH)
 export PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-matrix lock lab lab-down demo demo-down test lint units contract sanity app-test lab-test molecule end-to-end bench docs build
+.PHONY: help setup setup-matrix lock lab lab-down demo demo-down test lint units contract sanity app-test lab-test integration molecule end-to-end bench docs build
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,11 @@ app-test: setup ## Tests of the reference application
 lab-test: setup ## Tests of the lab itself
 	@$(PYTHON) -m pytest -q tests/lab
 
+integration: setup ## Modules against the lab's AWS
+	@$(PYTHON) -m pytest -q tests/integration --ignore tests/integration/test_molecule.py
+
 molecule: setup ## Every role on Debian 12 and 13
-	@$(PYTHON) -m pytest -q tests/integration
+	@$(PYTHON) -m pytest -q tests/integration/test_molecule.py
 
 end-to-end: setup ## Whole deployments in the lab
 	@$(PYTHON) -m pytest -q tests/end_to_end

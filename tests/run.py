@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
 TAIL_LINES = 100
 PYTHON = ".venv/bin/python"
+MOLECULE = "tests/integration/test_molecule.py"
 # Refuses what Galaxy could not show; the pages that are committed are those of docs/generate.py.
 ANTSIBULL_DOCS = (
     "antsibull-docs collection --use-current --fail-on-error --squash-hierarchy --output-format simplified-rst"
@@ -105,7 +106,8 @@ STAGES: tuple[tuple[tuple[Group, ...], ...], ...] = (
     (
         (
             group("lab", pytest("tests/lab"), limit=900),
-            group("integration", pytest("tests/integration"), limit=1200),
+            group("integration", pytest("tests/integration", f"--ignore={MOLECULE}"), limit=900),
+            group("molecule", pytest(MOLECULE), limit=1200),
             group("end_to_end", pytest("tests/end_to_end"), limit=1800),
         ),
     ),
@@ -247,6 +249,7 @@ def run(names: set[str]) -> list[Outcome]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: threading.Thread(target=runner.interrupt).start())
     outcomes: list[Outcome] = []
+    lab_was_up = _lab("status")
     for stage in STAGES:
         lanes = [[group for group in lane if group.name in names] for lane in stage]
         with ThreadPoolExecutor(len(lanes)) as pool:
@@ -255,7 +258,19 @@ def run(names: set[str]) -> list[Outcome]:
         if any(outcome.group is SETUP and not outcome.ok for outcome in outcomes):
             print("The set-up failed, so nothing else was run.")
             break
+    if not lab_was_up:
+        _lab("down")
     return outcomes
+
+
+def _lab(command: str) -> bool:
+    """Whether a command of the lab succeeds; without a set-up there is no lab."""
+    if not (ROOT / PYTHON).exists():
+        return False
+    done = subprocess.run(
+        [PYTHON, "-m", "lab", command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return done.returncode == 0
 
 
 def main() -> int:
