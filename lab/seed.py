@@ -17,22 +17,83 @@ TAGS = [{"Key": "application", "Value": settings.APPLICATION}, {"Key": "environm
 
 def seed() -> None:
     """Make what is missing in the lab's account, and leave alone what is there."""
-    session = boto3.Session(
+    certificates.ensure()
+    load_balancer(settings.APPLICATION, settings.LOAD_BALANCER_BLOCK)
+    bucket(settings.RELEASES_BUCKET)
+    bucket(settings.ROLLOUTS_BUCKET, versioned=True)
+    database_secret(settings.DATABASE_SECRET, next(host.address for host in settings.HOSTS if host.name == "db-1"))
+
+
+def client(service: str) -> Any:
+    """Return a client for a service of the lab's account."""
+    return boto3.client(
+        service,
         region_name=settings.REGION,
         aws_access_key_id=settings.AWS_ENVIRONMENT["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=settings.AWS_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=settings.AWS_ENDPOINT,
+        config=Config(retries={"max_attempts": 3, "mode": "standard"}, s3={"addressing_style": "path"}),
     )
 
-    def client(service: str) -> Any:
-        configuration = Config(retries={"max_attempts": 3, "mode": "standard"}, s3={"addressing_style": "path"})
-        return session.client(service, endpoint_url=settings.AWS_ENDPOINT, config=configuration)
 
-    certificates.ensure()
+def load_balancer(name: str, block: int) -> None:
+    """Make a load balancer on a block of addresses, its HTTPS listener, and its groups `<name>-blue` and `-green`."""
+    elbv2 = client("elbv2")
     vpc, subnets, security_group = _network(client("ec2"))
     certificate = _certificate(client("acm"))
-    _load_balancer(client("elbv2"), vpc, subnets, security_group, certificate)
-    _buckets(client("s3"))
-    _secret(client("secretsmanager"))
+    balancer = _existing(lambda: elbv2.describe_load_balancers(Names=[name])["LoadBalancers"], "LoadBalancerNotFound")
+    if not balancer:
+        balancer = elbv2.create_load_balancer(
+            Name=name,
+            Type="application",
+            Scheme="internet-facing",
+            Subnets=subnets,
+            SecurityGroups=[security_group],
+            Tags=[*TAGS, {"Key": "lab:block", "Value": str(block)}],
+        )["LoadBalancers"][0]
+    groups = {color: _target_group(elbv2, f"{name}-{color}", vpc) for color in ("blue", "green")}
+    listeners = elbv2.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    if not any(listener["Port"] == settings.LISTENER_PORT for listener in listeners):
+        forward = {"TargetGroups": [{"TargetGroupArn": groups["blue"], "Weight": 100}]}
+        elbv2.create_listener(
+            LoadBalancerArn=balancer["LoadBalancerArn"],
+            Protocol="HTTPS",
+            Port=settings.LISTENER_PORT,
+            SslPolicy="ELBSecurityPolicy-TLS13-1-2-2021-06",
+            Certificates=[{"CertificateArn": certificate}],
+            DefaultActions=[{"Type": "forward", "ForwardConfig": forward}],
+            Tags=TAGS,
+        )
+
+
+def bucket(name: str, versioned: bool = False) -> None:
+    """Make a bucket."""
+    s3 = client("s3")
+    if name not in {found["Name"] for found in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": settings.REGION})
+    if versioned:
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+
+
+def database_secret(name: str, address: str) -> None:
+    """Make the secret with which the application reaches the database on a host."""
+    # Kept with the lab: when the AWS server starts anew, a database that still runs knows the same password.
+    if not settings.DATABASE_PASSWORD.exists():
+        settings.DATABASE_PASSWORD.touch(mode=0o600)
+        settings.DATABASE_PASSWORD.write_text(secrets.token_urlsafe(24))
+    value = {
+        "engine": "postgres",
+        "host": address,
+        "port": 5432,
+        "dbname": "rag_admin",
+        "username": "rag_admin",
+        "password": settings.DATABASE_PASSWORD.read_text(),
+    }
+    try:
+        client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(value), Tags=TAGS)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceExistsException":
+            raise
 
 
 def _network(ec2: Any) -> tuple[str, list[str], str]:
@@ -85,33 +146,6 @@ def _certificate(acm: Any) -> str:
     )["CertificateArn"]
 
 
-def _load_balancer(elbv2: Any, vpc: str, subnets: list[str], security_group: str, certificate: str) -> None:
-    name = settings.APPLICATION
-    balancer = _existing(lambda: elbv2.describe_load_balancers(Names=[name])["LoadBalancers"], "LoadBalancerNotFound")
-    if not balancer:
-        balancer = elbv2.create_load_balancer(
-            Name=name,
-            Type="application",
-            Scheme="internet-facing",
-            Subnets=subnets,
-            SecurityGroups=[security_group],
-            Tags=[*TAGS, {"Key": "lab:block", "Value": str(settings.LOAD_BALANCER_BLOCK)}],
-        )["LoadBalancers"][0]
-    groups = {color: _target_group(elbv2, f"{name}-{color}", vpc) for color in ("blue", "green")}
-    listeners = elbv2.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
-    if not any(listener["Port"] == settings.LISTENER_PORT for listener in listeners):
-        forward = {"TargetGroups": [{"TargetGroupArn": groups["blue"], "Weight": 100}]}
-        elbv2.create_listener(
-            LoadBalancerArn=balancer["LoadBalancerArn"],
-            Protocol="HTTPS",
-            Port=settings.LISTENER_PORT,
-            SslPolicy="ELBSecurityPolicy-TLS13-1-2-2021-06",
-            Certificates=[{"CertificateArn": certificate}],
-            DefaultActions=[{"Type": "forward", "ForwardConfig": forward}],
-            Tags=TAGS,
-        )
-
-
 def _target_group(elbv2: Any, name: str, vpc: str) -> str:
     if found := _existing(lambda: elbv2.describe_target_groups(Names=[name])["TargetGroups"], "TargetGroupNotFound"):
         return found["TargetGroupArn"]
@@ -143,34 +177,6 @@ def _existing(describe: Any, absent: str) -> dict[str, Any] | None:
         if error.response["Error"]["Code"] == absent:
             return None
         raise
-
-
-def _buckets(s3: Any) -> None:
-    there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
-    for name in (settings.RELEASES_BUCKET, settings.ROLLOUTS_BUCKET):
-        if name not in there:
-            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": settings.REGION})
-    s3.put_bucket_versioning(Bucket=settings.ROLLOUTS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
-
-
-def _secret(secretsmanager: Any) -> None:
-    # Kept with the lab: when the AWS server starts anew, a database that still runs knows the same password.
-    if not settings.DATABASE_PASSWORD.exists():
-        settings.DATABASE_PASSWORD.touch(mode=0o600)
-        settings.DATABASE_PASSWORD.write_text(secrets.token_urlsafe(24))
-    value = {
-        "engine": "postgres",
-        "host": next(host.address for host in settings.HOSTS if host.name == "db-1"),
-        "port": 5432,
-        "dbname": "rag_admin",
-        "username": "rag_admin",
-        "password": settings.DATABASE_PASSWORD.read_text(),
-    }
-    try:
-        secretsmanager.create_secret(Name=settings.DATABASE_SECRET, SecretString=json.dumps(value), Tags=TAGS)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceExistsException":
-            raise
 
 
 if __name__ == "__main__":
