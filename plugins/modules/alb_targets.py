@@ -86,9 +86,9 @@ EXAMPLES = r"""
   techcorp.rag_admin.alb_targets:
     target_group: rag-admin-green
     targets:
-      - id: 10.213.77.21
+      - id: 10.0.1.21
         port: 8000
-      - id: 10.213.77.22
+      - id: 10.0.1.22
         port: 8000
     purge: true
 
@@ -96,7 +96,7 @@ EXAMPLES = r"""
   techcorp.rag_admin.alb_targets:
     target_group: rag-admin-green
     targets:
-      - id: 10.213.77.21
+      - id: 10.0.1.21
         port: 8000
     state: absent
     wait: true
@@ -112,13 +112,13 @@ registered:
   returned: success
   type: list
   elements: dict
-  sample: [{id: 10.213.77.21, port: 8000, availability_zone: null}]
+  sample: [{id: 10.0.1.21, port: 8000, availability_zone: null}]
 deregistered:
   description: Targets that this run deregistered, or would in check mode.
   returned: success
   type: list
   elements: dict
-  sample: [{id: 10.213.77.11, port: 8000}]
+  sample: [{id: 10.0.1.11, port: 8000}]
 targets:
   description: All targets as they were read last, that is after a wait, and otherwise before the change.
   returned: success, or when the wait is over
