@@ -160,7 +160,10 @@ options:
         choices: [wait, pass, fail]
         default: wait
       unit:
-        description: How numbers are shown.
+        description:
+          - How numbers are shown.
+          - V(ratio) also says that the number is a part of the samples. A limit that is broken even if all samples still
+            missing from O(checks[].min_samples) were good then fails at once.
         type: str
         choices: [none, ratio, seconds]
         default: none

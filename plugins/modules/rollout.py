@@ -73,7 +73,9 @@ options:
         type: str
         default: "0"
       wait_for:
-        description: Whether the step is passed only when a person approves. The record keeps it; the C(blue_green) role acts on it.
+        description:
+          - Whether the step is passed only when a person approves.
+          - The record keeps it; the role C(blue_green) acts on it.
         type: str
         choices: [approval]
   bake:

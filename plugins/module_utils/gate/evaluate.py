@@ -124,6 +124,8 @@ def judge(check: dict, reading: Reading) -> Finding:
     show = shower(check["unit"])
     samples = 0 if _missing(reading.samples) else reading.samples
     if check["min_samples"] and samples < check["min_samples"]:
+        if _is_lost(check, reading.value, samples):
+            return Finding("fail", f"{show(reading.value)} of {samples:.0f} is too much already", reading)
         return Finding("no_data", f"{samples:.0f} of {check['min_samples']} samples", reading)
     if _missing(reading.value):
         return Finding("no_data", "no value", reading)
@@ -139,6 +141,14 @@ def judge(check: dict, reading: Reading) -> Finding:
     if check["max_ratio"] is None and check["max_difference"] is None:
         return Finding("pass", text, reading)
     return _compare(check, reading, value, surely, text, show)
+
+
+def _is_lost(check, value, samples):
+    """Whether a part of the samples breaks its limit even if all that are still missing were good."""
+    bounded = check["unit"] == "ratio" and check["threshold"] is not None and check["operator"] in ("<", "<=")
+    if not bounded or check["confidence"] is not None or _missing(value):
+        return False
+    return not OPERATORS[check["operator"]](value * samples / check["min_samples"], check["threshold"])
 
 
 def _compare(check, reading, value, surely, text, show):

@@ -75,6 +75,17 @@ class TestSamples:
         for value in (0.0, 1.0, None):
             assert outcome(Reading(value=value, samples=samples), threshold=0.5, min_samples=50) == "no_data"
 
+    @pytest.mark.parametrize(("errors", "expected"), [(0, "no_data"), (1, "no_data"), (2, "fail")])
+    def test_a_part_that_is_lost_whatever_follows_is_not_waited_for(self, errors: int, expected: str) -> None:
+        reading = Reading(value=errors / 10, samples=10)
+        assert outcome(reading, threshold=0.01, min_samples=100, unit="ratio") == expected
+        assert outcome(reading, threshold=0.01, min_samples=100) == "no_data"
+
+    @pytest.mark.parametrize("limits", [{"operator": ">="}, {"confidence": 0.95}, {"threshold": None, "max_ratio": 2}])
+    def test_but_only_where_that_can_be_told(self, limits: dict[str, Any]) -> None:
+        reading = Reading(value=0.5, samples=10, baseline=0.1)
+        assert outcome(reading, **{"threshold": 0.01, "min_samples": 100, "unit": "ratio", **limits}) == "no_data"
+
     def test_enough(self) -> None:
         assert outcome(Reading(value=0.0, samples=50), threshold=0.5, min_samples=50) == "pass"
 
