@@ -43,8 +43,8 @@ options:
     description:
       - Where to download the artefact from, for example a presigned URL of S3. Needed only when the release is not yet
         built.
-      - The artefact is a gzipped tar with C(release.json) (C(name), C(version) and C(python)), C(requirements.lock) with
-        hashes, and C(wheels/).
+      - The artefact is a gzipped tar with C(release.json) (C(name), C(version) and C(python)), C(requirements.lock)
+        with hashes, and C(wheels/).
     type: str
   sha256:
     description:
