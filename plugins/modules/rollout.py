@@ -145,6 +145,12 @@ options:
     description: >-
       Anything worth keeping in the audit trail, for example a gate's values. What is longer than 4 KiB is cut.
     type: raw
+  release:
+    description:
+      - Give the lease back although the rollout is not finished, with O(state=recorded).
+      - For a run that ends while a person is asked; whoever brings the answer begins again.
+    type: bool
+    default: false
   outcome:
     description: How the rollout ended. Required with O(state=finished).
     type: str
@@ -432,6 +438,7 @@ ARGUMENT_SPEC = {
     "status": {"type": "str", "choices": ["preparing", "shifting", "baking", "awaiting_approval", "rolling_back"]},
     "weights": {"type": "dict"},
     "detail": {"type": "raw"},
+    "release": {"type": "bool", "default": False},
     "outcome": {"type": "str", "choices": ["succeeded", "rolled_back", "aborted"]},
 }
 REQUIRED_IF = [

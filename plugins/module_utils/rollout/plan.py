@@ -141,6 +141,7 @@ def advance(stored: dict | None, token: int, now: datetime, event: str, by: str,
     """The record after an event, its lease renewed.
 
     :param changes: ``position``, ``status``, ``weights``, ``detail``, ``lease_ttl``; None for no change.
+        ``release`` gives the lease back: somebody else will go on.
     :raises FenceLost: when the token is no longer the lease's.
     :raises Failure: when the position would skip a gate, or the status go back from a rollback.
     """
@@ -163,6 +164,8 @@ def advance(stored: dict | None, token: int, now: datetime, event: str, by: str,
     if changes.get("weights") is not None:
         record["weights"] = {arn: int(weight) for arn, weight in changes["weights"].items()}
     _renew(record, now, changes.get("lease_ttl"))
+    if changes.get("release"):
+        record["lease"] = None
     detail = {key: changes[key] for key in ("position", "status", "weights", "detail") if changes.get(key) is not None}
     record["audit"].append(records.entry(clock.to_text(now), event, by, detail))
     return record

@@ -71,7 +71,7 @@ def _begin(aws, place, params, check_mode):
 
 def _record(aws, place, params, check_mode):
     by = owner.describe(owner.identify())
-    changes = {key: params[key] for key in ("position", "status", "weights", "detail", "lease_ttl")}
+    changes = {key: params[key] for key in ("position", "status", "weights", "detail", "lease_ttl", "release")}
 
     def decide(stored):
         return plan.advance(stored.record, params["token"], stored.now, params["event"], by, **changes)

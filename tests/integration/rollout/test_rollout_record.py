@@ -64,6 +64,7 @@ class Store:
             "traffic": None,
             "force": False,
             "max_clock_skew": 60,
+            "release": False,
             **dict.fromkeys(("token", "event", "position", "status", "weights", "detail", "outcome")),
         }
         return session.run(self.connect, {**defaults, "state": state, **options}, check)  # type: ignore[arg-type]

@@ -152,6 +152,15 @@ class TestLease:
         record = plan.advance(begun(), 1, LATER, "waited", "alice")
         assert record["lease"]["expires_at"] == "2026-01-31T08:10:01Z"
 
+    def test_released_while_a_person_is_asked_anybody_may_go_on(self) -> None:
+        asked = plan.advance(at(0, "applied"), 1, NOW, "ask", "alice", status="awaiting_approval", release=True)
+        assert asked["lease"] is None and asked["status"] == "awaiting_approval"
+        traffic = make_traffic({BLUE: 90, GREEN: 10})
+        decision = plan.begin(asked, make_request(owner=BOB), traffic, NOW)
+        assert (decision.kind, decision.steps[0]["index"], decision.record["token"]) == ("resume", 0, 2)
+        with pytest.raises(plan.FenceLost, match="lease released"):
+            plan.advance(asked, 1, NOW, "late", "alice")
+
     def test_renewal_is_needed_when_a_third_is_left(self) -> None:
         lease = begun()["lease"]
         assert not plan.needs_renewal(lease, NOW + timedelta(seconds=199))
