@@ -42,8 +42,9 @@ options:
         description:
           - PromQL that gives one number. A query that gives nothing, or NaN, is no data.
           - C($window) is replaced by the time since the gate began (at least C(5s)), C($start) by the time at which it
-            began, in
-            seconds since 1970.
+            began, in seconds since 1970.
+          - Of a counter that appears with its first event, C(increase()) sees only what comes after. Subtract its value
+            C(@ $start) instead where single errors count.
         type: str
       baseline_query:
         description: PromQL for the number to compare with, usually that of the live colour.
@@ -162,8 +163,8 @@ options:
       unit:
         description:
           - How numbers are shown.
-          - V(ratio) also says that the number is a part of the samples. A limit that is broken even if all samples still
-            missing from O(checks[].min_samples) were good then fails at once.
+          - V(ratio) also says that the number is a part of the samples. A limit that is broken even if all samples that
+            O(checks[].min_samples) still lacks were good then fails at once.
         type: str
         choices: [none, ratio, seconds]
         default: none
@@ -326,11 +327,14 @@ EXAMPLES = r"""
     probe:
       url: https://rag-admin.example.com/health
     checks:
+      # The counters' difference since the gate began. increase() would miss the first error of each series.
       - name: errors
         query: >-
-          (sum(increase(http_requests_total{color="green",status=~"5.."}[$window])) or vector(0))
-          / sum(increase(http_requests_total{color="green"}[$window]))
-        samples_query: sum(increase(http_requests_total{color="green"}[$window]))
+          ((sum(http_requests_total{color="green",status=~"5.."}) or vector(0))
+          - (sum(http_requests_total{color="green",status=~"5.."} @ $start) or vector(0)))
+          / (sum(http_requests_total{color="green"}) - (sum(http_requests_total{color="green"} @ $start) or vector(0)))
+        samples_query: >-
+          sum(http_requests_total{color="green"}) - (sum(http_requests_total{color="green"} @ $start) or vector(0))
         min_samples: 50
         threshold: 0.01
         unit: ratio

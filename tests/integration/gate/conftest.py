@@ -110,15 +110,49 @@ def _prometheus_binary() -> Path:
     return binary
 
 
+class Exporter:
+    """What a target of Prometheus exposes: the text that the test sets."""
+
+    text = ""
+
+    def __init__(self) -> None:
+        exporter = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(exporter.text.encode())
+
+            def log_message(self, *_arguments: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
+
+
 @pytest.fixture(scope="session")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that scrapes itself each second."""
+def exporter() -> Iterator[Exporter]:
+    """A target of the Prometheus."""
+    made = Exporter()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory, exporter: Exporter) -> Iterator[str]:
+    """A Prometheus that scrapes itself and the exporter each second."""
     home = tmp_path_factory.mktemp("prometheus")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     (home / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: self, static_configs: [{{targets: ['{address}']}}]}}]\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: self, static_configs: [{{targets: ['{address}']}}]}}\n"
+        f"  - {{job_name: app, static_configs: [{{targets: ['{exporter.address}']}}]}}\n"
     )
     command = [str(_prometheus_binary()), f"--config.file={home / 'prometheus.yml'}"]
     command += [f"--storage.tsdb.path={home / 'data'}", f"--web.listen-address={address}"]

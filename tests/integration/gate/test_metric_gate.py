@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate import loop
+from ansible_collections.techcorp.rag_admin.plugins.modules import metric_gate
 
 from lab.aws.data_plane import group_id
 from tests.lab.account import Account
 
-from .conftest import NODES, Balancer
+from .conftest import NODES, Balancer, Exporter
 
 Gate = Callable[..., dict[str, Any]]
 
@@ -110,7 +113,9 @@ def query(text: str, **options: Any) -> dict[str, Any]:
 
 
 class TestPrometheus:
-    @pytest.mark.parametrize("text", ["sum(up)", "scalar(sum(up))", "sum(up) - sum(up @ $start) + 1", "vector(0)"])
+    @pytest.mark.parametrize(
+        "text", ["sum(up{job='self'})", "scalar(sum(up{job='self'}))", "sum(up) - sum(up @ $start)", "vector(0)"]
+    )
     def test_numbers(self, gate: Gate, prometheus: str, text: str) -> None:
         assert gate(prometheus_url=prometheus, duration="2", grace=5, **query(text))["verdict"] == "passed"
 
@@ -143,10 +148,25 @@ class TestPrometheus:
         with pytest.raises(Failure, match="is the URL right"):
             gate(prometheus_url=f"http://127.0.0.1:{balancer.port}", preflight=True, **query("up"))
 
-    def test_a_new_series_of_errors_is_seen_from_its_first_sample(self, gate: Gate, prometheus: str) -> None:
-        """With $start, as increase() does not: it needs two samples of a series."""
-        made = "(sum(up) or vector(0)) - (sum(up @ 1) or vector(0))"
-        assert gate(prometheus_url=prometheus, **query(made, operator=">="))["checks"][0]["value"] == 1
+    def test_the_first_errors_of_a_new_version_count(self, gate: Gate, prometheus: str, exporter: Exporter) -> None:
+        """A series of errors appears with its first ones. The documented query sees them, increase() does not."""
+        examples = yaml.safe_load(metric_gate.EXAMPLES)
+        documented = examples[0]["techcorp.rag_admin.metric_gate"]["checks"][0]
+        assert documented["name"] == "errors"
+        increase = 'sum(increase(http_requests_total{status="500"}[$window])) or vector(0)'
+        blind = {"name": "increase", "query": increase, "threshold": 0, "failure_limit": 99}
+        requests = 'http_requests_total{color="green",status="%s"} %s\n'
+        exporter.text = ""
+
+        def serve() -> None:
+            time.sleep(2.5)
+            exporter.text = requests % (200, 95) + requests % (500, 5)
+
+        threading.Thread(target=serve).start()
+        with pytest.raises(Failure, match="errors: 5% is not ≤ 1%") as caught:
+            gate(prometheus_url=prometheus, duration="30", checks=[blind, documented])
+        checks = {check["name"]: check for check in caught.value.details["checks"]}
+        assert checks["errors"]["samples"] == 100 and not checks["increase"]["value"]
 
 
 class TestCloudWatch:
