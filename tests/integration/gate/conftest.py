@@ -41,7 +41,7 @@ class Balancer:
         self.share = dict.fromkeys(NODES, 0.0)
         self.failure: Callable[[str], int | str | None] = lambda _color: None
         self.hosts: set[str | None] = set()
-        self.colored = True
+        self.requests = 0
         self.context = context
         self.servers = []
         port = 0
@@ -66,6 +66,7 @@ class Balancer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                balancer.requests += 1
                 balancer.hosts.add(self.headers.get("Host"))
                 color = "green" if random.random() < balancer.share[node] else "blue"
                 failure = balancer.failure(color)
@@ -76,7 +77,7 @@ class Balancer:
                 if failure == "hang":
                     time.sleep(3)
                 self.send_response(failure if isinstance(failure, int) else 200)
-                if not failure and balancer.colored:
+                if not failure:
                     self.send_header("X-App-Color", color)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate import loo
 from ansible_collections.techcorp.rag_admin.plugins.modules import metric_gate
 
 from lab.aws.data_plane import group_id
-from tests.lab.account import Account
+from tests.lab.account import Account, until
 
 from .conftest import NODES, Balancer, Exporter
 
@@ -264,3 +267,27 @@ def test_crashes_at_a_tenth_of_the_traffic_are_caught_each_time_and_good_passes_
         with pytest.raises(Failure) as caught:
             gate(**options)
         assert caught.value.details["verdict"] == "failed"
+
+
+def test_a_gate_whose_playbook_was_killed_ends(balancer: Balancer, tmp_path: Path) -> None:
+    """An orphan would go on to probe, and to renew the lease of a rollout that nobody runs."""
+    gate_task = {"duration": "10m", "interval": 0.3, "probe": probe_of(balancer)}
+    task = {"name": "Watch", "techcorp.rag_admin.metric_gate": gate_task}
+    play = [{"name": "Watch", "hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.yml")]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        until(lambda: balancer.requests > 20, 30)
+    finally:
+        process.kill()
+        process.wait()
+
+    def is_quiet() -> bool:
+        before = balancer.requests
+        time.sleep(1.5)
+        return balancer.requests == before
+
+    until(is_quiet, 20)
