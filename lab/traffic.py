@@ -137,6 +137,8 @@ class Http1(asyncio.Protocol):
 
     async def send(self, request: Request) -> Answer:
         """Send a request and return its answer; raises Failure."""
+        if not self.usable:
+            raise Failure("connection closed")
         self._waiting = asyncio.get_running_loop().create_future()
         self._answer = Answer()
         headers = [("host", self._authority), *request.headers()]
@@ -212,6 +214,10 @@ class Http2(asyncio.Protocol):
             header_encoding="utf-8", validate_inbound_headers=False, validate_outbound_headers=False
         )
         self._http = h2.connection.H2Connection(config)
+        # GOAWAY says that the server takes no new streams but finishes the ones it has; h2 would refuse their frames.
+        machine, still = self._http.state_machine, h2.connection.ConnectionState.CLIENT_OPEN
+        going_away = (still, h2.connection.ConnectionInputs.RECV_GOAWAY)
+        machine._transitions = machine._transitions | {going_away: (None, still)}
         self._streams: dict[int, tuple[Answer, asyncio.Future[Answer]]] = {}
         self.served = 0
         self.usable = True
@@ -224,6 +230,8 @@ class Http2(asyncio.Protocol):
 
     async def send(self, request: Request) -> Answer:
         """Send a request and return its answer; raises Failure."""
+        if not self.usable:
+            raise Failure("connection closed")
         stream = self._http.get_next_available_stream_id()
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._streams[stream] = (Answer(), waiting)
@@ -273,8 +281,6 @@ class Http2(asyncio.Protocol):
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
             self.usable = False
-            # The server takes no new streams but finishes those up to the last one it names; h2 would stop here.
-            self._http.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
             for stream, (_answer, waiting) in self._streams.items():
                 if stream > (event.last_stream_id or 0) and not waiting.done():
                     waiting.set_exception(Failure("connection going away"))

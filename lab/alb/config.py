@@ -1,9 +1,14 @@
 """What HAProxy is told, as pure functions of the state that the control plane wants.
 
-A request's way through a frontend: the first rule whose conditions match gives `txn.rule`; that rule's stickiness
-cookie or else a random number looked up in the rule's weights gives `txn.group`; `use_backend` follows it. Weights and
-stickiness are maps and targets are server slots, so that both change in the running process (`runtime`). Everything
-else is structure, and needs a reload.
+A listener is two frontends. The outer one has the clients' connections, TLS and HTTP/2, and hands each request on by a
+connection of its own to the inner one: HAProxy answers a request that its target drops with 502 only when it is the
+first of a client's connection, and closes a kept one without a word. Besides, requests on connections that an old
+process still has after a reload are so ruled by the new one.
+
+In the inner frontend the first rule whose conditions match gives `txn.rule`; that rule's stickiness cookie or else a
+random number looked up in the rule's weights gives `txn.group`; `use_backend` follows it. Weights and stickiness are
+maps and targets are server slots, so that both change in the running process (`runtime`). Everything else is structure,
+and needs a reload.
 """
 
 from __future__ import annotations
@@ -65,9 +70,14 @@ def slot_name(number: int) -> str:
     return f"s{number}"
 
 
-def frontend_name(port: int) -> str:
-    """Return the name of the frontend of a listener's port."""
+def outer_name(port: int) -> str:
+    """Return the name of the frontend that has the clients of a listener's port."""
     return f"port-{port}"
+
+
+def inner_name(port: int) -> str:
+    """Return the name of the frontend that applies the rules of a listener's port."""
+    return f"rules-{port}"
 
 
 def rule_name(listener: State, rule: State) -> str:
@@ -230,7 +240,7 @@ def _attachments(state: State) -> dict[str, str]:
         if listener["protocol"] == "HTTPS":
             if not listener["certificate_pem"]:
                 raise ValueError(f"listener {listener['arn']} is HTTPS and has no certificate with a private key")
-            found[f"{frontend_name(listener['port'])}.pem"] = listener["certificate_pem"]
+            found[f"{outer_name(listener['port'])}.pem"] = listener["certificate_pem"]
         for rule in listener["rules"]:
             if rule["fixed"]:
                 found[f"{rule_name(listener, rule)}.body"] = rule["fixed"]["body"]
@@ -244,7 +254,7 @@ def _configuration(state: State, layout: Layout, address: str, log_port: int) ->
         f"    http-error status {status} content-type text/html string {_NO_ANSWER}" for status in (502, 503, 504)
     ]
     for listener in state["listeners"]:
-        lines += ["", *_frontend(listener, address)]
+        lines += ["", *_outer(listener, address, idle), "", *_inner(listener)]
     for number, backend in enumerate(layout):
         lines += ["", *_backend(number, backend)]
     return "\n".join(lines) + "\n"
@@ -274,7 +284,6 @@ defaults
     timeout tunnel {idle}s
     retries 0
     http-reuse always
-    option forwardfor
     # After a reload an idle connection of the old process gets one more answer before it closes: closing it at once
     # would race with the request that a client is just sending.
     option idle-close-on-response"""
@@ -284,19 +293,33 @@ _LOG_FORMAT = f"{LOG_MARK} %f %b %[var(txn.group),field(2,:)] %s %si:%sp %ST %ts
 _NO_ANSWER = "'<html><body><h1>The load balancer has no answer from a target.</h1></body></html>'"
 
 
-def _frontend(listener: State, address: str) -> list[str]:
+def _outer(listener: State, address: str, idle: int) -> list[str]:
     port, secure = int(listener["port"]), listener["protocol"] == "HTTPS"
-    tls = f" ssl crt {frontend_name(port)}.pem alpn h2,http/1.1" if secure else ""
+    tls = f" ssl crt {outer_name(port)}.pem alpn h2,http/1.1" if secure else ""
+    lines = [
+        f"bind {address}:{port}{tls}",
+        "no log",
+        "option forwardfor",
+        f"http-request set-header X-Forwarded-Proto {'https' if secure else 'http'}",
+        f"http-request set-header X-Forwarded-Port {port}",
+        f"timeout server {idle + 5}s",  # the inner one is to tell of it
+        "http-reuse never",
+        "option http-server-close",
+        f"server inner unix@./{inner_name(port)}.sock",
+    ]
+    return [f"listen {outer_name(port)}", *(f"    {line}" for line in lines)]
+
+
+def _inner(listener: State) -> list[str]:
+    port = int(listener["port"])
     rules = sorted(listener["rules"], key=lambda rule: (rule["priority"] is None, rule["priority"] or 0))
-    lines = [f"bind {address}:{port}{tls}", "acl matched var(txn.rule) -m found"]
+    lines = [f"bind unix@./{inner_name(port)}.sock mode 600", "acl matched var(txn.rule) -m found"]
     for rule in rules:
         name = rule_name(listener, rule)
         acls = _conditions(name, rule["conditions"])
         lines += [f"acl {acl} {test}" for acl, test in acls.items()]
         lines.append(f"http-request set-var(txn.rule) str({name}) if {' '.join(['!matched', *acls])}")
     lines += [
-        f"http-request set-header X-Forwarded-Proto {'https' if secure else 'http'}",
-        f"http-request set-header X-Forwarded-Port {port}",
         # The cookie counts when the rule that matched is sticky and forwards to the cookie's group.
         f"http-request set-var(txn.sticky) var(txn.rule),map({STICKINESS})",
         "http-request set-var(txn.cookie) req.cook(AWSALBTG) if { var(txn.sticky) -m found }",
@@ -330,7 +353,7 @@ def _frontend(listener: State, address: str) -> list[str]:
         "http-after-response set-status 502 if !answered unconnected { status 503 }",
         "http-after-response set-header Server awselb/2.0 if !answered",
     ]
-    return [f"frontend {frontend_name(port)}", *(f"    {line}" for line in lines)]
+    return [f"frontend {inner_name(port)}", *(f"    {line}" for line in lines)]
 
 
 def _conditions(name: str, conditions: State) -> dict[str, str]:

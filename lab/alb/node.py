@@ -11,9 +11,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,6 @@ class Node:
         self._state: State | None = None
         self._layout: config.Layout = ()
         self._structure: dict[str, str] = {}
-        self._backends: dict[int, int] = {}  # how many a worker has, by its pid
         self._arns: dict[str, str] = {}
         self._log = Receiver(self._on_line)
 
@@ -123,7 +121,7 @@ class Node:
                 start_new_session=True,  # a terminal's Ctrl-C is for its owner, who closes the node
             )
         try:
-            self._await_worker(process, None, len(layout))
+            self._await_worker(process, None)
         except NodeError:
             process.kill()
             process.wait()
@@ -146,11 +144,11 @@ class Node:
         with suppress(RuntimeFailure):  # the answer is lost where the master replaces itself before it gives it
             self._master.ask("reload")
         assert self._process is not None
-        self._await_worker(self._process, before, len(layout))
+        self._await_worker(self._process, before)
         self.reloads += 1
-        old_state, old_layout = self._state, self._layout
+        old_layout = self._layout
         self._done(state, layout)
-        self._tell_old(self._master.workers()[1], old_state, old_layout)
+        self._tell_old(self._master.workers()[1], old_layout)
 
     def _move(self, state: State, layout: config.Layout) -> None:
         old_state, old_layout = self._state, self._layout
@@ -160,44 +158,40 @@ class Node:
             current, old = self._master.workers()
             if current is None:
                 raise RuntimeFailure("HAProxy has no worker")
-            for command in self._changes(current, old_state, old_layout):
-                command()
+            self._change(current, old_state, old_layout)
         except RuntimeFailure as failure:
             log.warning("load balancer node %s: %s; reloading", self.name, failure)
             self._reload(state, layout)
             return
-        self._tell_old(old, old_state, old_layout)
+        self._tell_old(old, old_layout)
 
-    def _tell_old(self, workers: list[int], old_state: State, old_layout: config.Layout) -> None:
-        """Let what is still connected to old processes follow, as far as these know the rules, groups and slots."""
-        for worker in workers:
-            for command in self._changes(worker, old_state, old_layout):
-                with suppress(RuntimeFailure):
-                    command()
-
-    def _changes(self, worker: int, old_state: State, old_layout: config.Layout) -> Iterator[Callable[[], None]]:
-        """Yield what brings a worker from an old state to the present one.
+    def _change(self, worker: int, old_state: State, old_layout: config.Layout) -> None:
+        """Bring a worker from an old state to the present one.
 
         In this order a group never has weight without its new targets, or loses its targets before its weight.
         """
         assert self._state is not None
+        for command in config.enabling(old_layout, self._layout):
+            self._master.change(worker, command)
         known = config.maps(old_state, old_layout)
-        yield from (partial(self._master.change, worker, each) for each in config.enabling(old_layout, self._layout))
         for name, lines in config.maps(self._state, self._layout).items():
-            if lines != known.get(name) and self._knows(worker, lines):
-                yield partial(self._master.replace_map, worker, name, lines)
-        yield from (partial(self._master.change, worker, each) for each in config.disabling(old_layout, self._layout))
+            if lines != known.get(name):
+                self._master.replace_map(worker, name, lines)
+        for command in config.disabling(old_layout, self._layout):
+            self._master.change(worker, command)
 
-    def _knows(self, worker: int, lines: list[str]) -> bool:
-        """Tell whether a worker has all backends that a map names."""
-        names = {line.split()[1].partition(":")[0] for line in lines if ":" in line}
-        return names <= {config.backend_name(number) for number in range(self._backends.get(worker, 0))}
+    def _tell_old(self, workers: list[int], old_layout: config.Layout) -> None:
+        """End the requests of targets that are gone also in old processes; these may not know all slots."""
+        for worker in workers:
+            for command in config.disabling(old_layout, self._layout):
+                with suppress(RuntimeFailure):
+                    self._master.change(worker, command)
 
     def _done(self, state: State, layout: config.Layout) -> None:
         self._state, self._layout = state, layout
         self._structure = config.structure(state, layout, self.address, self._log.port)
         # Requests that the old process finishes may still tell of a listener that is gone.
-        self._arns |= {config.frontend_name(listener["port"]): listener["arn"] for listener in state["listeners"]}
+        self._arns |= {config.inner_name(listener["port"]): listener["arn"] for listener in state["listeners"]}
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Start HAProxy again when it dies, until the node is closed."""
@@ -220,7 +214,7 @@ class Node:
             self._closed.wait(pause)
             pause = min(pause * 2, 5.0)
 
-    def _await_worker(self, process: subprocess.Popen[bytes], before: int | None, backends: int) -> None:
+    def _await_worker(self, process: subprocess.Popen[bytes], before: int | None) -> None:
         """Wait until a worker other than `before` answers."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and process.poll() is None:
@@ -230,8 +224,6 @@ class Node:
                     break  # the master could not start a new one, and says so in its log
                 if current not in (None, before):
                     self._master.ask("show info", current)
-                    assert current is not None
-                    self._backends[current] = backends
                     return
             time.sleep(0.01)
         raise NodeError(f"load balancer node {self.name}: haproxy does not start: {self._complaint()}")
