@@ -191,6 +191,10 @@ foreign_writer:
   description: Weights that somebody else wrote.
   returned: when somebody else changed the weights
   type: dict
+owner:
+  description: Who holds the lease of the rollout now; null when nobody does.
+  returned: when the lease was lost
+  type: dict
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule

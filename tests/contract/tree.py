@@ -16,6 +16,11 @@ ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/tasks"))
 MODULES = sorted(path for path in (ROOT / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 
+# Keys that ansible-core documents for every module, or adds itself.
+COMMON_RETURN = {
+    *("changed", "deprecations", "diff", "exception", "failed", "invocation", "msg", "skipped", "warnings"),
+}
+
 # Keys of a task that are not its action.
 _KEYWORDS = {
     *("action", "always", "any_errors_fatal", "args", "async", "become", "become_user", "block", "changed_when"),
@@ -36,6 +41,11 @@ _KEYWORDS = {
         "when",
     ),
 }
+
+
+def module(name: str) -> Path:
+    """The file of one of our modules."""
+    return ROOT / "plugins" / "modules" / f"{name}.py"
 
 
 class _Loader(yaml.SafeLoader):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract import tree
 
 from tests.lab.account import REGION, Account
 
@@ -77,6 +78,8 @@ def run_module(endpoint: str) -> Callable[..., Ran]:
         done, seconds = _timed([sys.executable, "-m", module], environment, arguments)
         assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
         result = json.loads(done.stdout)
+        undocumented = result.keys() - tree.documentation(tree.module(name))["RETURN"].keys() - tree.COMMON_RETURN
+        assert not undocumented, f"{name} returns keys that its RETURN does not tell: {sorted(undocumented)}"
         return Ran(result, bool(result.get("failed")), seconds, done.stdout + done.stderr)
 
     return run
