@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
+import boto3
 import pytest
 from end_to_end.support import QUICK, Deployment
 
@@ -53,3 +55,33 @@ def test_a_killed_rollout_is_resumed_to_the_same_end(deployment: Deployment, mom
     events = [(e["event"], (e["detail"].get("position") or {}).get("step")) for e in deployment.record()["audit"]]
     for step in (0, 1):
         assert events.index(("verified", step - 1)) < events.index(("intended", step))
+
+
+def test_a_foreign_writer_stops_the_rollout_before_its_next_write(deployment: Deployment):
+    version = "1.0.0" if deployment.live_version() == "1.1.0" else "1.1.0"
+    steps = {**QUICK, "blue_green_steps": [{"weight": 50, "pause": "15s"}, {"weight": 100}]}
+    run = deployment.start("deploy", version, variables=steps)
+    waiting = threading.Thread(target=run.wait)
+    waiting.start()
+    deadline = time.monotonic() + 180
+    while sorted(deployment.weights().values()) != [50, 50]:
+        assert waiting.is_alive() and time.monotonic() < deadline, run.result.errors
+        time.sleep(0.5)
+    record = deployment.record()
+    arn, live, new = record["forwards"][0]["arn"], record["live"], record["next"]
+    groups = [
+        {"TargetGroupArn": live["target_group_arn"], "Weight": 70},
+        {"TargetGroupArn": new["target_group_arn"], "Weight": 30},
+    ]
+    boto3.client("elbv2").modify_listener(
+        ListenerArn=arn, DefaultActions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+    )
+    mark = deployment.aws.mark()
+    waiting.join()
+    assert run.result.rc != 0
+    assert "70" in run.result.errors[-1]
+    assert [call for call in deployment.writes(mark) if call[0] == "ModifyListener"] == []
+    assert deployment.weights() == {live["color"]: 70, new["color"]: 30}
+    # The operator decides: here, to take it back.
+    assert deployment.run("rollback").rc == 0
+    assert deployment.weights() == {live["color"]: 100, new["color"]: 0}
