@@ -33,6 +33,7 @@ RECORD = f"{settings.APPLICATION}/{NAME}.json"
 INVENTORY = "benchmarks/inventory"
 OUTPUT = settings.RUNTIME / NAME
 LIVE, NEXT = demo.FIRST, demo.GOOD  # versions of blue and of green
+LAB = (sys.executable, "-m", "lab")
 HOSTS = {
     "bench-blue-1": ("bookworm", "10.213.77.110"),
     "bench-green-1": ("trixie", "10.213.77.111"),
@@ -92,6 +93,13 @@ def control() -> Control:
     return Control(settings.AWS_ENDPOINT)
 
 
+def command(*words: str) -> None:
+    """Run a command; raise BenchmarkError with what it says when it fails."""
+    done = subprocess.run(words, cwd=settings.ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
 def play(
     name: str,
     variables: dict | None = None,
@@ -123,14 +131,13 @@ def require(result: playbooks.Result, what: str) -> playbooks.Result:
 def up() -> None:
     """Have the lab, the hosts and both versions: blue serves LIVE, green has NEXT and no traffic."""
     if not processes.running("aws"):
-        subprocess.run([sys.executable, "-m", "lab", "up"], cwd=settings.ROOT, check=True)
+        command(*LAB, "up")
     OUTPUT.mkdir(parents=True, exist_ok=True)
     seed.load_balancer(NAME, BLOCK)
     seed.bucket(BUCKET, versioned=True)
     seed.database_secret(f"{NAME}/database", HOSTS["bench-services-1"][1])
     for name, (distribution, address) in HOSTS.items():
-        command = [sys.executable, "-m", "lab", "host", "up", name, "--distribution", distribution]
-        subprocess.run([*command, "--address", address], cwd=settings.ROOT, check=True, stdout=subprocess.DEVNULL)
+        command(*LAB, "host", "up", name, "--distribution", distribution, "--address", address)
     if version_of("bench-blue-1") != LIVE or version_of("bench-green-1") != NEXT:
         say("configure the hosts, which takes a few minutes the first time")
         demo.publish(demo.Screen())
@@ -159,7 +166,7 @@ def version_of(host: str) -> str | None:
 
 def down() -> None:
     """Remove hosts, load balancer, groups and records; the lab stays."""
-    subprocess.run([sys.executable, "-m", "lab", "host", "down", *HOSTS], cwd=settings.ROOT, check=True)
+    command(*LAB, "host", "down", *HOSTS)
     remove_balancers(NAME)
     s3 = seed.client("s3")
     for found in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
@@ -269,6 +276,9 @@ def lags(a: float, b: float) -> Iterator[None]:
 def at(event: dict) -> float:
     """When an event of a playbook happened, seconds since the epoch."""
     return report.epoch(event["_timestamp"])
+
+
+epoch = report.epoch
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
