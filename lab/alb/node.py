@@ -309,5 +309,6 @@ def _haproxies() -> list[int]:
 
 def _directory_of(pid: int) -> Path | None:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/cwd").readlink()
+        # A directory that was removed under it, and made again for us, is ours too.
+        return Path(str(Path(f"/proc/{pid}/cwd").readlink()).removesuffix(" (deleted)"))
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -362,6 +363,9 @@ def test_a_second_node_is_no_silent_partner_of_the_first(plane: Any, pair: list[
     with pytest.raises(NodeError, match="another process listens"):
         other.apply(both(pair, 0, 1))
     other.close()
+    with socket.socket() as partner, pytest.raises(OSError, match="in use"):
+        partner.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        partner.bind((address(0), PORT))
 
 
 def test_a_state_that_makes_no_sense_changes_nothing(plane: Any, pair: list[Backend]) -> None:
@@ -419,11 +423,14 @@ def test_close_leaves_nothing(tmp_path: Path, pair: list[Backend]) -> None:
             node.apply(both(pair, 1, 0))
 
 
-def test_it_takes_over_from_a_killed_lab(tmp_path: Path, pair: list[Backend]) -> None:
+@pytest.mark.parametrize("removed", [False, True])
+def test_it_takes_over_from_a_killed_lab(tmp_path: Path, pair: list[Backend], removed: bool) -> None:
     first = Node("first", address(0), tmp_path / "n", lambda _event: None)
     first.apply(both(pair, 1, 0))
     orphan = first._process.pid
     first._process = None  # as if the process that owned it had been killed
+    if removed:
+        shutil.rmtree(tmp_path / "n")
     second = Node("second", address(0), tmp_path / "n", lambda _event: None)
     second.apply(both(pair, 0, 1))
     assert Client().color() == "green"
