@@ -76,8 +76,13 @@ def _rollout(record):
     if not lease:
         return f"{summary}, unfinished and owned by nobody; run deploy.yml again to resume it, or rollback.yml"
     owner = lease["owner"]
-    step = record.get("position", {}).get("step", -1)
-    where = "attaching" if step < 0 else f"step {step + 1} of {len(record['steps'])}"
+    position = record.get("position")
+    if position is None:
+        where = "no traffic moved yet"
+    elif position["step"] < 0:
+        where = "attaching"
+    else:
+        where = f"step {position['step'] + 1} of {len(record['steps'])}"
     return f"{summary}, {where}, owned by {owner['name']} on {owner['host']} until {lease['expires_at']}"
 
 
