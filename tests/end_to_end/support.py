@@ -55,10 +55,10 @@ class Deployment:
         live = [color for color, weight in self.weights().items() if weight]
         return self.record()["colors"][live[0]]["version"] if len(live) == 1 else None
 
+    def calls(self, since: int, **filters: str) -> list[dict]:
+        """Calls since a mark; a benchmark may be deploying something of its own beside."""
+        return [entry for entry in self.aws.journal(since=since, **filters) if "bench" not in json.dumps(entry)]
+
     def writes(self, since: int) -> list[tuple[str, str]]:
         """Mutating calls of this deployment since a mark, as (action, resource)."""
-        return [
-            (entry["action"], entry["resource"])
-            for entry in self.aws.journal(since=since)
-            if entry["mutating"] and "bench" not in json.dumps(entry)
-        ]
+        return [(entry["action"], entry["resource"]) for entry in self.calls(since) if entry["mutating"]]

@@ -49,7 +49,7 @@ def test_a_killed_rollout_is_resumed_to_the_same_end(deployment: Deployment, mom
     assert deployment.record()["status"] == "succeeded"
     assert deployment.live_version() == version
     # Each change of weights took effect once: attach, 50 %, 100 %.
-    applied = [entry for entry in deployment.aws.journal(since=mark, action="ModifyListener") if entry["applied"]]
+    applied = [entry for entry in deployment.calls(mark, action="ModifyListener") if entry["applied"]]
     assert len(applied) == 3
     # Green was raised only after the gate of the step before: the record's trail has them in this order.
     events = [(e["event"], (e["detail"].get("position") or {}).get("step")) for e in deployment.record()["audit"]]
