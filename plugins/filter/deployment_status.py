@@ -43,7 +43,7 @@ def deployment_status(traffic, record=None):
     colors = record.get("colors") or {}
     lines = [_live(traffic, colors)]
     for color, group in traffic["target_groups"].items():
-        weight = "differs between listeners" if group["weight"] is None else f"weight {group['weight']}"
+        weight = "weight differs between listeners" if group["weight"] is None else f"weight {group['weight']}"
         attached = weight if group["attached"] else "not attached"
         version = (colors.get(color) or {}).get("version") or "version unknown"
         lines.append(f"{color}: {version}, {attached}, {group['healthy']} of {group['total']} targets healthy")
