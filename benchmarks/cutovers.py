@@ -173,10 +173,14 @@ def _count_spanned(result: Round, long: Long, answered: list[float], lag: float)
     records = list(zip(long.started, result.long, strict=True))
     for answer in answered:
         for node, late in zip(support.NODES, (lag, lag / 2), strict=True):
+            at = answer + late
+            mine = [(at - began, record["seconds"]) for (began, where, _future), record in records if where == node]
             result.switches += 1
-            result.spanned += any(
-                at < answer + late < at + record["seconds"] for (at, where, _future), record in records if where == node
-            )
+            if any(0 < since < seconds for since, seconds in mine):
+                result.spanned += 1
+            else:
+                since, seconds = min(mine, key=lambda one: abs(one[0]))
+                support.say(f"{node} switched {since:.1f} s after a request of {seconds:.1f} s began")
 
 
 def main() -> int:

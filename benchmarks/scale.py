@@ -57,7 +57,7 @@ def _count(targets: int, rules: list[int]) -> Calls:
         result = support.run_module(module, options)
         if result.get("failed"):
             raise support.BenchmarkError(f"{module}: {result['msg']}")
-        calls[part] = Counter(call["action"] for call in support.journal(mark, "elbv2"))
+        calls[part] = Counter(call["action"] for call in support.journal(mark, "elbv2", NAME))
         return result
 
     seen = measured("plan: alb_traffic_info", "alb_traffic_info", {**look, "validate": True})

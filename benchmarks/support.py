@@ -321,10 +321,10 @@ def finish_module(process: subprocess.Popen, options: dict) -> dict:
         raise BenchmarkError(f"a module said no JSON: {output[-500:]} {errors[-1500:]}") from None
 
 
-def journal(since: int, service: str | None = None) -> list[dict]:
-    """The calls since a mark that concern this deployment."""
+def journal(since: int, service: str | None = None, name: str = NAME) -> list[dict]:
+    """The calls since a mark that concern this deployment, or what else has a name of its own."""
     entries = control().journal(since=since, **({"service": service} if service else {}))
-    return [entry for entry in entries if NAME in json.dumps([entry["resource"], entry["parameters"]])]
+    return [entry for entry in entries if name in json.dumps([entry["resource"], entry["parameters"]])]
 
 
 def weights_in(call: dict) -> dict[str, int]:
