@@ -249,7 +249,8 @@ def run(names: set[str]) -> list[Outcome]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: threading.Thread(target=runner.interrupt).start())
     outcomes: list[Outcome] = []
-    lab_was_up = _lab("status")
+    # The lab that these start is removed at the end; one that was there before is left as it is.
+    starts_lab = bool(names & {group.name for lane in STAGES[-1] for group in lane}) and not _lab("status")
     for stage in STAGES:
         lanes = [[group for group in lane if group.name in names] for lane in stage]
         with ThreadPoolExecutor(len(lanes)) as pool:
@@ -258,7 +259,7 @@ def run(names: set[str]) -> list[Outcome]:
         if any(outcome.group is SETUP and not outcome.ok for outcome in outcomes):
             print("The set-up failed, so nothing else was run.")
             break
-    if not lab_was_up:
+    if starts_lab:
         _lab("down")
     return outcomes
 
