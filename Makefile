@@ -4,7 +4,7 @@ PATH := $(CURDIR)/.venv/bin:/usr/sbin:/sbin:$(PATH)
 export PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-matrix lock lab lab-down demo demo-down test lint units contract sanity app-test lab-test integration molecule end-to-end bench docs build
+.PHONY: help setup setup-matrix lock lab lab-down demo demo-down test lint units contract sanity app-test lab-test integration molecule end-to-end docs
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

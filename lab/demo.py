@@ -122,6 +122,12 @@ def records() -> list[dict]:
     return sorted(found.values(), key=lambda record: record["started_at"])
 
 
+def unfinished() -> bool:
+    """Whether an earlier demonstration was interrupted within a rollout."""
+    found = records()
+    return bool(found) and found[-1]["finished_at"] is None
+
+
 def demo(screen: Screen, rate: float) -> report.Report:
     """Show it all; return the report.
 
@@ -130,6 +136,9 @@ def demo(screen: Screen, rate: float) -> report.Report:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with screen.chapter("Build and publish three releases"):
         publish(screen)
+    if unfinished():
+        with screen.chapter("Take back what an earlier demonstration left unfinished"):
+            require(play(screen, "rollback", FIRST)[0], "taking it back")
     with screen.chapter(f"Configure PostgreSQL, Prometheus and the hosts; ship {FIRST}"):
         require(play(screen, "demo", FIRST, **AT_ONCE)[0], f"shipping {FIRST}")
     url = f"https://{settings.APPLICATION}.lab.test:{settings.LISTENER_PORT}/"
@@ -174,6 +183,9 @@ def main() -> int:
         with screen.chapter("Start the lab"):
             subprocess.run([sys.executable, "-m", "lab", "up"], cwd=settings.ROOT, check=True)
         done = demo(screen, options.rate)
+    except KeyboardInterrupt:
+        screen.line("interrupted; `make demo` takes back what is half done and begins again", RED)
+        return 130
     except (DemoError, subprocess.CalledProcessError) as error:
         screen.line(f"demo: {error}", RED)
         print(f"The lab stays up for you to look at; logs are in {OUTPUT}. `make demo-down` removes it.")

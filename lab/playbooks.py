@@ -88,7 +88,14 @@ class Playbook:
         )
 
     def wait(self) -> Result:
-        """Read the run to its end and return what it came to."""
+        """Read the run to its end and return what it came to; it does not outlive whoever waits for it."""
+        try:
+            return self._read()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _read(self) -> Result:
         for line in self.process.stdout:
             if self._log:
                 self._log.write(line)

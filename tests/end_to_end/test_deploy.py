@@ -89,17 +89,20 @@ def test_ships_with_other_ansible_cores(deployment: Deployment, core: str):
     assert deployment.live_version() == version
 
 
-def test_holds_for_approval_and_goes_on_with_it(deployment: Deployment):
+def test_each_approval_is_for_one_hold(deployment: Deployment):
     version = "1.0.0" if deployment.live_version() == "1.1.0" else "1.1.0"
-    steps = {**QUICK, "blue_green_steps": [{"weight": 50, "wait_for": "approval"}, {"weight": 100}]}
+    holds = [{"weight": 20, "wait_for": "approval"}, {"weight": 50, "wait_for": "approval"}, {"weight": 100}]
+    steps = {**QUICK, "blue_green_steps": holds}
     first = deployment.run("deploy", version, variables=steps)
     assert first.rc == 0, first.errors
     record = deployment.record()
-    assert record["status"] == "awaiting_approval"
+    assert (record["status"], record["lease"]) == ("awaiting_approval", None)
+    assert sorted(deployment.weights().values()) == [20, 80]
+    approval = {**steps, "blue_green_approve": record["rollout_id"]}
+    assert deployment.run("deploy", version, variables=approval).rc == 0
+    assert deployment.record()["status"] == "awaiting_approval"
     assert sorted(deployment.weights().values()) == [50, 50]
-    again = deployment.run("deploy", version, variables=steps)
-    assert again.rc == 0 and deployment.record()["status"] == "awaiting_approval"
-    approved = deployment.run("deploy", version, variables={**steps, "blue_green_approve": record["rollout_id"]})
+    approved = deployment.run("deploy", version, variables=approval)
     assert approved.rc == 0, approved.errors
     assert deployment.record()["status"] == "succeeded"
     assert deployment.live_version() == version

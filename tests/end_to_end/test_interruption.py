@@ -38,7 +38,13 @@ def kill_at(deployment: Deployment, version: str, moment: str, **fault) -> None:
         ("before", {"action": "PutObject", "resource": "*demo.json*", "skip": 4}),
         ("inside", {"action": "PutObject", "resource": "*demo.json*", "skip": 4}),
     ],
-    ids=["before the shift", "inside the shift", "inside the attach", "before a record", "inside a record"],
+    ids=[
+        "before the last shift",
+        "inside the last shift",
+        "inside the first shift",
+        "before a record",
+        "inside a record",
+    ],
 )
 def test_a_killed_rollout_is_resumed_to_the_same_end(deployment: Deployment, moment: str, fault: dict):
     version = "1.0.0" if deployment.live_version() == "1.1.0" else "1.1.0"
@@ -48,9 +54,9 @@ def test_a_killed_rollout_is_resumed_to_the_same_end(deployment: Deployment, mom
     assert resumed.rc == 0, resumed.errors
     assert deployment.record()["status"] == "succeeded"
     assert deployment.live_version() == version
-    # Each change of weights took effect once: attach, 50 %, 100 %.
+    # Each change of weights took effect once. (Attaching costs a call only where the colour was not attached yet.)
     applied = [entry for entry in deployment.calls(mark, action="ModifyListener") if entry["applied"]]
-    assert len(applied) == 3
+    assert len({str(sorted(entry["parameters"].items())) for entry in applied}) == len(applied) >= 2
     # Green was raised only after the gate of the step before: the record's trail has them in this order.
     events = [(e["event"], (e["detail"].get("position") or {}).get("step")) for e in deployment.record()["audit"]]
     for step in (0, 1):
