@@ -12,8 +12,8 @@ class ModuleDocFragment:
 options:
   fence:
     description:
-      - The record of the rollout that this task belongs to. It is read before each call that changes something, and the
-        task stops when somebody else owns the rollout by then.
+      - The record of the rollout that this task belongs to. It is read before each attempt of a call that changes
+        something, and the task stops when somebody else owns the rollout by then.
     type: dict
     suboptions:
       bucket:

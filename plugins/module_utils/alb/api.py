@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Aws
 
 
@@ -44,15 +46,15 @@ def describe_rules(aws: Aws, arns: list) -> list:
     return _all_pages(aws, "describe_rules", ", ".join(arns), "Rules", RuleArns=list(arns))
 
 
-def modify_listener(aws: Aws, arn: str, actions: list, once: bool = False) -> None:
-    """Replace the default actions of a listener. With ``once`` nothing is tried again."""
-    write = aws.write_once if once else aws.write
+def modify_listener(aws: Aws, arn: str, actions: list, guard=None) -> None:
+    """Replace the default actions of a listener, calling ``guard`` before each attempt. Without one, there is one."""
+    write = functools.partial(aws.write, before=guard) if guard else aws.write_once
     write("modify_listener", arn, ListenerArn=arn, DefaultActions=actions)
 
 
-def modify_rule(aws: Aws, arn: str, actions: list, once: bool = False) -> None:
-    """Replace the actions of a rule. With ``once`` nothing is tried again."""
-    write = aws.write_once if once else aws.write
+def modify_rule(aws: Aws, arn: str, actions: list, guard=None) -> None:
+    """Replace the actions of a rule; see :func:`modify_listener`."""
+    write = functools.partial(aws.write, before=guard) if guard else aws.write_once
     write("modify_rule", arn, RuleArn=arn, Actions=actions)
 
 

@@ -1,19 +1,20 @@
 # Copyright (c) 2026 TechCorp
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fence of a rollout, asked before each call that moves traffic."""
+"""The fence of a rollout, asked before each attempt of a call that moves traffic."""
 
 from __future__ import annotations
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import CallLog, Connector
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import NORMAL, ROLLBACK_FENCE
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence, lease, owner
 
 
 class Guard:
-    """Call it before a mutating call.
+    """Call it right before each attempt of a mutating call.
 
+    An attempt repeated unasked could land after what somebody else did once the lease was theirs.
     Its own calls are kept out of the module's ``calls``: they move no traffic.
 
     :param given: ``{"bucket", "key", "token", "status"}`` or None for no fence.
@@ -25,6 +26,7 @@ class Guard:
     def __init__(self, connect: Connector, given, rolling_back: bool = False):
         self.warnings: list = []
         self._rolling_back = rolling_back
+        self._controller = owner.find_controller()
         self._s3 = connect("s3", ROLLBACK_FENCE if rolling_back else NORMAL, CallLog()) if given else None
         self._place = (given["bucket"], given["key"], given["token"]) if given else ()
         self._status = given.get("status") if given else None
@@ -33,8 +35,10 @@ class Guard:
         """Return when the rollout is ours.
 
         :raises fence.FenceLost: when somebody else owns it.
-        :raises Failure: when the fence cannot be read and we are not rolling back.
+        :raises Failure: when we are not rolling back, and the fence cannot be read or our controller has ended.
         """
+        if not self._rolling_back:
+            lease.require_controller(self._controller)
         if self._s3 is None:
             return
         try:

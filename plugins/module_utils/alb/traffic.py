@@ -58,23 +58,20 @@ def _forwards(planned: list) -> list:
     return [{"arn": item["arn"], **item["after"]} for item in planned]
 
 
-def _write(aws: Aws, arn: str, actions: list, once: bool = False) -> None:
+def _write(aws: Aws, arn: str, actions: list, guard=None) -> None:
     modify = api.modify_rule if transformations.kind_of(arn) == "rule" else api.modify_listener
-    modify(aws, arn, actions, once=once)
+    modify(aws, arn, actions, guard)
 
 
 def _apply(connect: Connector, aws: Aws, todo: list, guard: Guard) -> None:
     moved: list = []
     for item in todo:
-        doubtful = []
+        logged = len(aws.log.calls)
         try:
-            guard()
-            doubtful = [item]
-            _write(aws, item["arn"], item["actions"])
+            _write(aws, item["arn"], item["actions"], guard)
         except Failure as failure:
-            if isinstance(failure, AwsFailure) and failure.refused:
-                doubtful = []
             # After an answer that never came, the call may have been carried out: put that one back too.
+            doubtful = [item] if len(aws.log.calls) > logged else []
             _compensate(connect, failure, moved + doubtful, guard)
             raise
         moved.append(item)
@@ -96,8 +93,7 @@ def _compensate(connect: Connector, failure: Failure, moved: list, guard: Guard)
         try:
             if isinstance(failure, FenceLost):
                 raise failure
-            guard()
-            _write(aws, item["arn"], transformations.writable(item["previous"]))
+            _write(aws, item["arn"], transformations.writable(item["previous"]), guard)
             put_back.append(item["arn"])
         except Failure:
             not_put_back.append(item["arn"])
@@ -146,7 +142,7 @@ def _write_all(aws: Aws, planned: list, guard: Guard, clock) -> dict:
         for item in list(pending):
             try:
                 guard()
-                _write(aws, item["arn"], item["actions"], once=True)
+                _write(aws, item["arn"], item["actions"])
             except AwsFailure as failure:
                 failed[item["arn"]] = failure
                 aws.retry.retries += failure.transient

@@ -63,34 +63,50 @@ class Aws:
         :raises errors.AwsFailure: when it fails.
         """
         self.log.reads += 1
-        return self._call(self.retry, method, resource, params)
+        function = getattr(self.client, method)
+        return self._call(self.retry, method, resource, lambda: function(**params))
 
-    def write(self, method: str, resource: str, **params) -> dict:
+    def write(self, method: str, resource: str, before=None, **params) -> dict:
         """Call something that changes AWS, and log it when it was carried out or may have been.
 
-        :raises errors.AwsFailure: when it fails.
+        :param before: called right before each attempt; what it raises ends the attempts.
+        :raises errors.AwsFailure: when it fails; it is ``refused`` only if no attempt may have been carried out.
         """
-        return self._write(self.retry, method, resource, params)
+        return self._write(self.retry, method, resource, before, params)
 
     def write_once(self, method: str, resource: str, **params) -> dict:
         """As :meth:`write`, for callers that themselves decide what to try again and when."""
-        return self._write(lambda attempt: attempt(), method, resource, params)
+        return self._write(lambda attempt: attempt(), method, resource, None, params)
 
-    def _write(self, retry, method: str, resource: str, params: dict) -> dict:
-        call = {"action": self.client.meta.method_to_api_mapping[method], "resource": resource}
-        try:
-            answer = self._call(retry, method, resource, params)
-        except errors.AwsFailure as failure:
-            if not failure.refused:
-                self.log.calls.append(call)
-            raise
-        self.log.calls.append(call)
-        return answer
-
-    def _call(self, retry, method: str, resource: str, params: dict) -> dict:
+    def _write(self, retry, method: str, resource: str, before, params: dict) -> dict:
         function = getattr(self.client, method)
+        carried_out = False  # or perhaps
+
+        def attempt():
+            nonlocal carried_out
+            if before:
+                before()
+            try:
+                answer = function(**params)
+            except Exception as exception:
+                carried_out = carried_out or not (errors.is_aws(exception) and errors.is_refused(exception))
+                raise
+            carried_out = True
+            return answer
+
         try:
-            return retry(lambda: function(**params))
+            return self._call(retry, method, resource, attempt)
+        except errors.AwsFailure as failure:
+            failure.refused = not carried_out
+            raise
+        finally:
+            if carried_out:
+                call = {"action": self.client.meta.method_to_api_mapping[method], "resource": resource}
+                self.log.calls.append(call)
+
+    def _call(self, retry, method: str, resource: str, attempt) -> dict:
+        try:
+            return retry(attempt)
         except Exception as exception:
             if not errors.is_aws(exception):
                 raise

@@ -108,6 +108,22 @@ def is_transient(exception: Exception) -> bool:
     return isinstance(exception, (botocore_exceptions.ConnectionError, botocore_exceptions.HTTPClientError))
 
 
+def is_refused(exception: Exception) -> bool:
+    """Whether AWS certainly did not carry the call out: it said so, or the call never left this machine."""
+    if isinstance(exception, botocore_exceptions.ClientError):
+        return not is_transient(exception) or error_code(exception) in THROTTLING_CODES
+    unsent = (
+        botocore_exceptions.EndpointConnectionError,
+        botocore_exceptions.ConnectTimeoutError,
+        botocore_exceptions.ProxyConnectionError,
+        botocore_exceptions.NoCredentialsError,
+        botocore_exceptions.PartialCredentialsError,
+        botocore_exceptions.CredentialRetrievalError,
+        botocore_exceptions.ParamValidationError,
+    )
+    return isinstance(exception, unsent)
+
+
 def is_unreachable(exception: Exception) -> bool:
     """Whether no connection to the endpoint could be made."""
     return isinstance(exception, botocore_exceptions.EndpointConnectionError)
@@ -146,9 +162,9 @@ def from_aws(exception: Exception, action: str, resource: str, region: str) -> A
         todo = "Correct its name or ARN, or the region."
     elif not answered:
         todo = f"See whether this machine reaches the AWS endpoint of {region} and whether the region is right."
-    transient = is_transient(exception)
-    refused = answered and (not transient or code in THROTTLING_CODES)
-    return AwsFailure(expected, found, todo, code=code, transient=transient, refused=refused)
+    return AwsFailure(
+        expected, found, todo, code=code, transient=is_transient(exception), refused=is_refused(exception)
+    )
 
 
 def arn_parts(arn: str) -> dict:

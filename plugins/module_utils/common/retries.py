@@ -38,7 +38,8 @@ class Profile:
         return min(self.longest, self.first * self.factor ** (failures - 1))
 
 
-NORMAL = Profile(first=0.5, factor=2.0, longest=10.0, total=90.0, connect_timeout=5.0, read_timeout=30.0, unreachable=4)
+# An attempt is short, so that one that lands late lands soon after the fence was asked.
+NORMAL = Profile(first=0.5, factor=2.0, longest=10.0, total=90.0, connect_timeout=5.0, read_timeout=10.0, unreachable=4)
 # Traffic goes to a bad version while this waits: seconds, whatever happens.
 ROLLBACK = Profile(first=0.1, factor=1.5, longest=0.5, total=6.0, connect_timeout=1.0, read_timeout=2.0, unreachable=20)
 # The fence on the way back: if S3 is down, the traffic must not wait for it.

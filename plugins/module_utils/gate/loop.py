@@ -21,7 +21,7 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.probe impo
     unconverged,
 )
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.prometheus import Prometheus
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence, owner
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence, lease, owner
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.clock import seconds_of
 
 # A range over fewer samples than two gives nothing.
@@ -126,12 +126,7 @@ class Gate:
             tally.add(evaluate.judge(tally.check, readings[tally.check["name"]]))
 
     def _look(self, elapsed):
-        if self._controller and owner.is_gone(self._controller):
-            raise Failure(
-                "the ansible-playbook that started this gate to run",
-                "that it ended",
-                "Run the playbook again to resume.",
-            )
+        lease.require_controller(self._controller)
         self._elapsed = elapsed
         if self._lease:
             self._lease.keep()

@@ -92,11 +92,11 @@ TARGETS = [{"Id": "10.0.0.1", "Port": 80}]
         (api.modify_rule, "modify_rule", {"RuleArn": "x", "Actions": ACTIONS}),
     ],
 )
-@pytest.mark.parametrize("once", [False, True])
-def test_modify(stubbed, function, method, parameters, once):
+@pytest.mark.parametrize("guard", [None, lambda: None])
+def test_modify(stubbed, function, method, parameters, guard):
     aws, stubber = stubbed
     stubber.add_response(method, {}, parameters)
-    function(aws, "x", ACTIONS, once=once)
+    function(aws, "x", ACTIONS, guard)
     assert [call["resource"] for call in aws.log.calls] == ["x"]
 
 
@@ -110,8 +110,8 @@ def test_targets(stubbed, function, method):
     assert aws.log.calls == [{"action": method.title().replace("_", ""), "resource": "g"}]
 
 
-def test_once_means_once(stubbed):
+def test_without_a_guard_there_is_one_attempt(stubbed):
     aws, stubber = stubbed
     stubber.add_client_error("modify_rule", "Throttling")
     with pytest.raises(Exception, match="Throttling"):
-        api.modify_rule(aws, "x", ACTIONS, once=True)
+        api.modify_rule(aws, "x", ACTIONS)

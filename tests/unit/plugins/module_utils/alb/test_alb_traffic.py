@@ -100,6 +100,59 @@ def test_the_fence_is_asked_before_each_mutating_call(memory, connect, blue, fen
     assert fence.asked == [("b", "k", 7)] * 4
 
 
+@pytest.mark.parametrize(("code", "put_back"), [("Throttling", False), ("InternalFailure", True)])
+def test_the_fence_is_asked_before_each_attempt(memory, connect, blue, fence, arns, code, put_back):
+    # The first attempt fails; by the second, somebody has rolled back by force.
+    memory.faults["ModifyRule"] = [code]
+    fence.answers[:] = [None, lost()]
+    with pytest.raises(guard.fence.FenceLost) as caught:
+        traffic.run(connect, params(fence=FENCE, **blue), False)
+    assert memory.writes() == 1
+    assert caught.value.details["not_put_back"] == ([arns.rules[0]] if put_back else [])
+    assert len(connect.log.calls) == put_back
+
+
+def test_putting_back_asks_the_fence_before_each_attempt(memory, connect, blue, fence, arns):
+    memory.faults["ModifyRule"] = [None, "TargetGroupNotFound", "Throttling"]
+    fence.answers[:] = [None, None, None, lost()]
+    with pytest.raises(AwsFailure) as caught:
+        traffic.run(connect, params(fence=FENCE, **blue), False)
+    assert memory.writes() == 3
+    assert caught.value.details["not_put_back"] == [arns.rules[0]]
+
+
+def test_an_attempt_without_an_answer_is_remembered_after_one_that_was_refused(memory, connect, blue, arns):
+    memory.faults["ModifyRule"] = ["InternalFailure", "TargetGroupNotFound"]
+    with pytest.raises(AwsFailure) as caught:
+        traffic.run(connect, params(**blue), False)
+    assert caught.value.details["put_back"] == [arns.rules[0]]
+
+
+GONE = {"pid": 2**22 + 1, "started": 1}
+
+
+def test_nothing_is_tried_again_when_the_controller_has_ended(memory, connect, blue, monkeypatch):
+    controller = {}
+    monkeypatch.setattr(guard.owner, "find_controller", lambda: controller)
+    memory.faults["ModifyRule"] = ["Throttling"] * 5
+    throttle = memory.answer
+
+    def die(model, **other):
+        if model.name == "ModifyRule":
+            controller.update(GONE)
+        return throttle(model, **other)
+
+    memory.answer = die
+    with pytest.raises(Failure, match="that it ended"):
+        traffic.run(connect, params(**blue), False)
+    assert memory.writes() == 1
+
+
+def test_a_rollback_goes_on_when_the_controller_has_ended(connect, green, monkeypatch):
+    monkeypatch.setattr(guard.owner, "find_controller", lambda: GONE)
+    assert traffic.run(connect, params(restore=green), False)["verified"]
+
+
 def test_check_mode_and_runs_without_a_change_do_not_ask_the_fence(connect, blue, fence):
     fence.asked.clear()
     traffic.run(connect, params(fence=FENCE, **blue), True)

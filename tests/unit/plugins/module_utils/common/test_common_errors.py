@@ -67,8 +67,8 @@ def test_what_a_failed_call_means(exception, words):
         (refusal("ListenerNotFound"), False, True),
         (refusal("TooManyTargets"), False, True),
         (ReadTimeoutError(endpoint_url="http://x"), True, False),
-        (ConnectTimeoutError(endpoint_url="http://x"), True, False),
-        (NoCredentialsError(), False, False),
+        (ConnectTimeoutError(endpoint_url="http://x"), True, True),
+        (NoCredentialsError(), False, True),
     ],
 )
 def test_what_may_be_tried_again_and_what_was_certainly_not_done(exception, transient, refused):
