@@ -56,7 +56,10 @@ options:
   version:
     description:
       - Version to roll out, with O(state=begun).
-      - When it is not given, the last rollout is taken back, be it unfinished or succeeded.
+      - >-
+        When it is not given, the last rollout is taken back, be it unfinished, succeeded, or taken back before: unless
+        O(traffic) shows that live weights are those of before it, they are restored again. One that was aborted before
+        it moved anything cannot be taken back; the message says which version to deploy instead.
     type: str
   steps:
     description: Share of the traffic that the new version gets, step by step. It must rise and end at 100.
@@ -269,7 +272,7 @@ rollout:
       description: When it ended.
       type: str
     baking_since:
-      description: When its bake time began.
+      description: When its bake time last began.
       type: str
     token:
       description: The highest token given out.
@@ -323,10 +326,24 @@ rollout:
       description: What happened, each with C(at), C(event), C(by), C(detail).
       type: list
       elements: dict
+    replaced:
+      description: >-
+        The last rollout before it that moved anything, as C(rollout_id), C(version), C(previous_version), C(status);
+        null when there was none.
+      type: dict
 decision:
-  description: What O(state=begun) decided, V(start), V(resume), V(rollback) or V(nothing).
+  description:
+    - What O(state=begun) decided, V(start), V(resume), V(rollback) or V(nothing).
+    - >-
+      V(rollback) comes also when another O(version) was asked for: a rollback that was begun is finished first, and
+      the version is for the next run.
   returned: with O(state=begun)
   type: str
+reason:
+  description: Why, for people.
+  returned: with O(state=begun)
+  type: str
+  sample: rollout 20260131T080000Z-1a2b3c of 1.1.0 (shifting, step 2 of 4 (30 %) applied) was left unfinished
 token:
   description: The lease's token to give to everything that changes traffic; null when there is nothing to do.
   returned: with O(state=begun)
@@ -359,12 +376,15 @@ steps:
       description: V(pending), V(intended) or V(applied).
       type: str
 restore:
-  description: The actions from before the rollout, for O(techcorp.rag_admin.alb_traffic#module:restore).
-  returned: with O(state=begun)
+  description: >-
+    The actions from before the rollout, for O(techcorp.rag_admin.alb_traffic#module:restore); empty when there is no
+    record.
+  returned: success
   type: list
   elements: dict
 bake_left:
-  description: Seconds of bake time that are left.
+  description: >-
+    Seconds of bake time that are left. A bake that was cut short begins anew, since nobody watched in between.
   returned: with O(state=begun)
   type: int
 position:

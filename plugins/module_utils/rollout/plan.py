@@ -48,10 +48,14 @@ class Request:
 
 @dataclass
 class Decision:
-    """``kind`` is start, resume, rollback or nothing; ``record`` is what to store, None for nothing."""
+    """``kind`` is start, resume, rollback or nothing; ``reason`` is why, for people.
+
+    ``record`` is what to store, None for nothing.
+    """
 
     kind: str
     record: dict | None
+    reason: str
     steps: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
 
@@ -159,7 +163,7 @@ def advance(stored: dict | None, token: int, now: datetime, event: str, by: str,
         record["position"] = dict(position)
     if status is not None:
         record["status"] = status
-        if status == "baking" and not record.get("baking_since"):
+        if status == "baking":
             record["baking_since"] = clock.to_text(now)
     if changes.get("weights") is not None:
         record["weights"] = {arn: int(weight) for arn, weight in changes["weights"].items()}
@@ -217,6 +221,7 @@ def check_token(stored: dict | None, token: int) -> None:
         found,
         "This run was superseded and changes nothing more. See playbooks/status.yml for who deploys now.",
         owner=holder,
+        lease_lost=True,
     )
 
 
@@ -237,12 +242,12 @@ def needs_renewal(lease: dict, now: datetime) -> bool:
     return now >= clock.from_text(lease["expires_at"]) - timedelta(seconds=lease["ttl"] / 3)
 
 
-def bake_left(record: dict, now: datetime) -> int:
-    """Seconds of bake time that remain."""
-    since = record.get("baking_since")
-    if not since:
-        return record["bake"]
-    return max(0, record["bake"] - int((now - clock.from_text(since)).total_seconds()))
+def bake_left(record: dict) -> int:
+    """Seconds of bake time that remain: all of them until the rollout is over.
+
+    A bake that was cut short begins anew, since nobody watched in between.
+    """
+    return 0 if record["status"] in records.FINISHED else record["bake"]
 
 
 def _check_identity(stored, request):
@@ -278,10 +283,10 @@ def _continue(stored, request, traffic, now):
     done = records.describe_position(stored)
     where = f"rollout {stored['rollout_id']} of {stored['version']} ({stored['status']}, {done})"
     if stored["status"] == "rolling_back":
-        return _acquired("rollback", stored, request, now)
+        return _acquired("rollback", stored, request, now, f"{where} was being taken back: that is finished first")
     if request.on_unfinished == "rollback":
         _explain(stored, traffic, request.force)
-        return _acquired("rollback", stored, request, now)
+        return _acquired("rollback", stored, request, now, f"{where} was left unfinished; on_unfinished is rollback")
     if request.on_unfinished == "fail":
         raise Failure(
             "no unfinished rollout",
@@ -297,8 +302,9 @@ def _continue(stored, request, traffic, now):
             f"Finish it by running with version {stored['version']}, or take it back with on_unfinished rollback.",
         )
     if _explain(stored, traffic, force=False) == "rollback":
-        return _acquired("rollback", stored, request, now)
-    decision = _acquired("resume", stored, request, now)
+        reason = f"{where} was left unfinished, and live weights are those of before it: its rollback was cut short"
+        return _acquired("rollback", stored, request, now, reason)
+    decision = _acquired("resume", stored, request, now, f"{where} was left unfinished")
     if request.steps != stored["steps"] and not stored["first"]:
         decision.warnings.append(f"The rollout goes on with the steps it began with, {stored['steps']}.")
     return decision
@@ -316,7 +322,7 @@ def _start(stored, request, traffic, now):
     versions = {name: dict(value) for name, value in (stored["colors"] if stored else {}).items()}
     live_version = versions.get(color, {}).get("version")
     if live_version == request.version and not traffic["empty"] and not records.is_unfinished(stored):
-        return Decision("nothing", None)
+        return Decision("nothing", None, f"{request.version} is live on {color} already")
     other = next(name for name in sorted(traffic["target_groups"]) if name != color)
     versions.setdefault(color, {"version": None})
     versions[other] = {"version": request.version}
@@ -353,8 +359,9 @@ def _start(stored, request, traffic, now):
         "position": None,
         "weights": {},
         "audit": [],
+        "replaced": _replaced(stored),
     }
-    return _acquired("start", fresh, request, now)
+    return _acquired("start", fresh, request, now, f"{live_version or 'an unknown version'} is live on {color}")
 
 
 def _take_back(stored, request, traffic, now):
@@ -362,19 +369,60 @@ def _take_back(stored, request, traffic, now):
         raise Failure(
             "a rollout to take back", "no record", "See whether bucket, key, application and environment are right."
         )
+    where = f"rollout {stored['rollout_id']} of {stored['version']}"
+    if _is_aborted_unmoved(stored):
+        raise _nothing_moved(stored, where)
     if stored["status"] == "rolled_back":
-        return Decision("nothing", None)
-    if stored["first"] and not records.is_unfinished(stored):
+        if traffic is not None and _is_as_before(stored, traffic):
+            return Decision("nothing", None, f"{where} was taken back already, and live weights are those of before it")
+        # Without a look at the load balancer nobody knows whether it still is so; to restore twice does no harm.
+        reason = f"{where} was taken back already; the weights of before it are restored again"
+    elif records.is_unfinished(stored):
+        reason = f"{where} ({stored['status']}, {records.describe_position(stored)}) is to be taken back"
+    elif stored["first"]:
         raise Failure(
             "a version to go back to",
             f"rollout {stored['rollout_id']}, the first one: before it nobody was served",
             "Deploy a better version instead.",
         )
+    else:
+        reason = f"{where} ({stored['status']}) is to be taken back"
     _explain(stored, traffic, request.force)
-    return _acquired("rollback", stored, request, now)
+    return _acquired("rollback", stored, request, now, reason)
 
 
-def _acquired(kind, stored, request, now):
+def _is_aborted_unmoved(stored):
+    return stored["status"] == "aborted" and stored["position"] is None
+
+
+def _nothing_moved(stored, where):
+    """What to say instead of restoring what is live anyway."""
+    live = f"{stored['previous_version'] or 'what was live before'} on {stored['live']['color']}"
+    before = stored.get("replaced") or {}
+    version = before.get("previous_version") or "the version that you want back"
+    known = f" (it was live before rollout {before['rollout_id']})" if before.get("previous_version") else ""
+    return Failure(
+        "a rollout that moved traffic, to take it back",
+        f"{where}, which was aborted before it moved anything: {live} still gets the traffic",
+        f"Deploy {version} again{known}: the colour that had it was being prepared for {stored['version']}.",
+    )
+
+
+def _replaced(stored):
+    """What a record says of the rollout before it. One that moved nothing is passed over."""
+    if stored is None:
+        return None
+    if stored["position"] is None:
+        return stored.get("replaced")
+    return {key: stored.get(key) for key in ("rollout_id", "version", "previous_version", "status")}
+
+
+def _is_as_before(stored, traffic):
+    live = {forward["arn"]: shares(forward["weights"]) for forward in traffic["forwards"]}
+    return all(live.get(item["arn"]) == shares(item["previous_weights"]) for item in stored["forwards"])
+
+
+def _acquired(kind, stored, request, now, reason):
     """Give the record a new lease with the next token, and say so in its audit trail."""
     record = copy.deepcopy(stored)
     previous = record["lease"]
@@ -395,6 +443,7 @@ def _acquired(kind, stored, request, now):
         "token": record["token"],
         "status": record["status"],
         "position": record["position"],
+        "reason": reason,
     }
     if previous and not owner.same(previous["owner"], request.owner):
         detail["taken_over_from"] = owner.describe(previous["owner"])
@@ -404,7 +453,7 @@ def _acquired(kind, stored, request, now):
     if kind == "start":
         detail["weights_before"] = {forward["arn"]: forward["previous_weights"] for forward in record["forwards"]}
     record["audit"].append(records.entry(at, kind, owner.describe(request.owner), detail))
-    return Decision(kind, record, steps=[] if kind == "rollback" else remaining(record))
+    return Decision(kind, record, reason, steps=[] if kind == "rollback" else remaining(record))
 
 
 def _explain(stored, traffic, force) -> str:

@@ -63,9 +63,9 @@ def _begin(aws, place, params, check_mode):
     done = change.apply(aws, place, decide, check_mode, keep_previous)
     after = done.after
     result = _result(aws, place, done, check_mode)
-    result.update(decision=decision.kind, steps=decision.steps, token=after["token"] if done.written else None)
-    result["restore"] = [{"arn": item["arn"], "actions": item["previous_actions"]} for item in after["forwards"]]
-    result.update(bake_left=plan.bake_left(after, done.before.now), warnings=decision.warnings)
+    result.update(decision=decision.kind, reason=decision.reason, steps=decision.steps)
+    result.update(token=after["token"] if done.written else None, bake_left=plan.bake_left(after))
+    result["warnings"] = decision.warnings
     return result
 
 
@@ -120,6 +120,9 @@ def _described(place, record, now):
         "lease_expired": plan.is_expired(lease, now) if lease else None,
         "owner_alive": _alive(lease),
         "position": records.describe_position(record) if record else None,
+        "restore": [{"arn": item["arn"], "actions": item["previous_actions"]} for item in record["forwards"]]
+        if record
+        else [],
     }
 
 

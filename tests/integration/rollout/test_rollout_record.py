@@ -156,6 +156,14 @@ def test_a_whole_rollout_and_what_is_kept_of_it(store: Store) -> None:
     assert json.loads(kept["Body"].read())["status"] == "succeeded"
 
 
+def test_what_a_rollback_would_do_is_read_without_taking_the_lease(store: Store) -> None:
+    assert store.run("read")["restore"] == []
+    begun = store.begin()
+    read = store.run("read")
+    assert read["restore"] == begun["restore"] == [{"arn": "rule", "actions": [{"Type": "forward"}]}]
+    assert not read["changed"] and read["rollout"]["live"]["color"] == "blue"
+
+
 def test_an_answer_that_was_lost_is_recognised(store: Store) -> None:
     """The write happened, its answer did not arrive, and the repetition is refused: it is our own."""
     with store.account.control.faulty("lost_answer", service="s3", action="PutObject", count=1):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -251,11 +252,35 @@ class TestResume:
         decision = plan.begin(begun(), request, make_traffic(), NOW)
         assert decision.kind == "start" and decision.record["version"] == "1.2" and decision.record["token"] == 2
 
-    def test_bake_goes_on_where_it_was(self) -> None:
+    def test_a_bake_that_was_cut_short_begins_anew(self) -> None:
+        """Nobody watched between the two runs."""
         record = plan.advance(at(2, "verified"), 1, NOW, "bake", "alice", status="baking")
+        assert plan.bake_left(record) == 600
         again = plan.advance(record, 1, NOW + timedelta(seconds=90), "bake", "alice", status="baking")
-        assert plan.bake_left(again, NOW + timedelta(seconds=100)) == 500
-        assert plan.bake_left(at(2, "verified"), NOW) == 600
+        assert again["baking_since"] == "2026-01-31T08:01:30Z" and plan.bake_left(again) == 600
+        assert plan.bake_left(plan.finish(again, 1, "succeeded", NOW, "alice")) == 0
+
+    def test_a_rollback_is_finished_before_another_version_and_says_so(self) -> None:
+        record = {**at(0, "applied"), "status": "rolling_back"}
+        decision = plan.begin(record, make_request(version="1.2"), make_traffic({BLUE: 90, GREEN: 10}), NOW)
+        assert decision.kind == "rollback" and decision.record["version"] == "1.1"
+        assert "rollout r1 of 1.1" in decision.reason and "finished first" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "live", "kind", "said"),
+    [
+        (None, {}, {BLUE: 1}, "start", "live on blue"),
+        (at(0, "applied"), {}, {BLUE: 90, GREEN: 10}, "resume", "rollout r1 of 1.1 .* left unfinished"),
+        (at(0, "applied"), {}, {BLUE: 1}, "rollback", "cut short"),
+        (at(0, "applied"), {"on_unfinished": "rollback"}, {BLUE: 1}, "rollback", "on_unfinished"),
+        (at(0, "applied"), {"version": None}, {BLUE: 1}, "rollback", "to be taken back"),
+        (TestNothing.done, {}, {GREEN: 1}, "nothing", "1.1 is live on green already"),
+    ],
+)
+def test_each_decision_says_why(stored, changes, live, kind, said) -> None:  # type: ignore[no-untyped-def]
+    decision = plan.begin(stored, make_request(**changes), make_traffic(live), NOW)
+    assert decision.kind == kind and re.search(said, decision.reason)
 
 
 class TestTakeBack:
@@ -270,9 +295,37 @@ class TestTakeBack:
         decision = plan.begin(done, self.request, make_traffic({GREEN: 100}), NOW)
         assert decision.kind == "rollback" and decision.record["token"] == 2
 
-    def test_once(self) -> None:
-        back = plan.finish(at(0, "applied"), 1, "rolled_back", NOW, "alice")
-        assert plan.begin(back, self.request, None, NOW).kind == "nothing"
+    back = plan.finish(at(0, "applied"), 1, "rolled_back", NOW, "alice")
+
+    def test_again_when_nobody_looked_whether_it_still_is_so(self) -> None:
+        decision = plan.begin(self.back, self.request, None, NOW)
+        assert decision.kind == "rollback" and decision.record["token"] == 2 and "again" in decision.reason
+
+    def test_again_when_a_late_write_moved_traffic(self) -> None:
+        traffic = make_traffic({BLUE: 90, GREEN: 10})
+        assert plan.begin(self.back, self.request, traffic, NOW).kind == "rollback"
+
+    def test_nothing_only_when_live_weights_are_those_of_before(self) -> None:
+        assert plan.begin(self.back, self.request, make_traffic({BLUE: 100, GREEN: 0}), NOW).kind == "nothing"
+
+    def test_an_aborted_one_moved_nothing_and_says_what_to_deploy(self) -> None:
+        done = {**plan.finish(at(2, "verified"), 1, "succeeded", NOW, "alice"), "previous_version": "1.0"}
+        green = make_traffic({GREEN: 100})
+        for number in (2, 3):
+            request = make_request(version="1.2", rollout_id=f"r{number}")
+            record = plan.begin(done, request, green, NOW).record
+            done = plan.finish(record, record["token"], "aborted", NOW, "alice")
+        for traffic in (None, green):
+            with pytest.raises(Failure, match=r"r3 of 1\.2.*1\.1 on green.*Deploy 1\.0 again.*before rollout r1"):
+                plan.begin(done, self.request, traffic, NOW)
+
+    def test_an_aborted_one_without_a_past(self) -> None:
+        with pytest.raises(Failure, match=r"r1 of 1\.1.*the version that you want back"):
+            plan.begin(plan.finish(begun(), 1, "aborted", NOW, "alice"), self.request, None, NOW)
+
+    def test_an_aborted_one_that_had_moved(self) -> None:
+        done = plan.finish(at(0, "applied"), 1, "aborted", NOW, "alice")
+        assert plan.begin(done, self.request, None, NOW).kind == "rollback"
 
     def test_not_the_first(self) -> None:
         done = {**plan.finish(at(2, "verified"), 1, "succeeded", NOW, "alice"), "first": True}
