@@ -37,8 +37,12 @@ class Guard:
         :raises fence.FenceLost: when somebody else owns it.
         :raises Failure: when we are not rolling back, and the fence cannot be read or our controller has ended.
         """
+        self._ask_fence()
+        # Last, since asking may have taken a while.
         if not self._rolling_back:
             lease.require_controller(self._controller)
+
+    def _ask_fence(self) -> None:
         if self._s3 is None:
             return
         try:
