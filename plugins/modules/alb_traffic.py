@@ -146,7 +146,8 @@ forwards:
       type: dict
       sample: {enabled: false, duration: null}
 verified:
-  description: With O(restore), whether what was put back was read back too. False in check mode.
+  description: With O(restore), whether what was put back was read back too. If not, a warning says what was read
+    instead. False in check mode.
   returned: when O(restore) is given
   type: bool
 calls:

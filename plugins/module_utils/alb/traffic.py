@@ -160,7 +160,10 @@ def _write_all(aws: Aws, planned: list, guard: Guard, clock) -> dict:
 
 
 def _verify(aws: Aws, restored: list, warnings: list, clock) -> bool:
-    """Read back what was put back. That it cannot be read is no reason to call the rollback failed."""
+    """Read back what was put back.
+
+    AWS accepted it, so neither that it cannot be read nor an old answer is a reason to call the rollback failed.
+    """
     if not restored:
         return False
     wanted = {item["arn"]: item["after"] for item in restored}
@@ -170,10 +173,8 @@ def _verify(aws: Aws, restored: list, warnings: list, clock) -> bool:
         warnings.append(f"AWS accepted the rollback, but it could not be read back. {failure}")
         return False
     if different:
-        raise Failure(
-            f"the restored weights on {', '.join(different)}",
-            f"{different} when read back",
-            "Somebody else writes the same action: stop them, then roll back again.",
-            foreign_writer=different,
+        warnings.append(
+            f"AWS accepted the rollback, but {READ_BACK_ROLLBACK:g} s later it showed {different}."
+            " Read it again: if it stays so, somebody else writes the same action. Stop them, then roll back again."
         )
-    return True
+    return not different
