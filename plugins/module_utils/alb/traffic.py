@@ -77,12 +77,22 @@ def _apply(connect: Connector, aws: Aws, todo: list, guard: Guard) -> None:
         moved.append(item)
     different = waiters.wait_for_weights(aws, {item["arn"]: item["after"] for item in todo}, READ_BACK, connect.clock)
     if different:
-        raise Failure(
-            f"the weights just written on {', '.join(different)}",
-            f"{different} when read back {READ_BACK:g} s later",
-            "Somebody else writes the same action: stop them, then run again.",
-            foreign_writer=different,
-        )
+        raise _unlike(different, {item["arn"]: item["before"] for item in todo})
+
+
+def _unlike(different: dict, before: dict) -> Failure:
+    """What it means that something else was read back. The weights from before are an old answer, nobody's writing."""
+    foreign = {arn: found for arn, found in different.items() if found != before[arn]}
+    failure = Failure(
+        f"the weights just written on {', '.join(different)}",
+        f"{different} when read back {READ_BACK:g} s later",
+        "Somebody else writes the same action: stop them, then run again."
+        if foreign
+        else "That is as before: AWS accepted the new weights but does not show them yet. Run again.",
+    )
+    if foreign:
+        failure.details["foreign_writer"] = foreign
+    return failure
 
 
 def _compensate(connect: Connector, failure: Failure, moved: list, guard: Guard) -> None:

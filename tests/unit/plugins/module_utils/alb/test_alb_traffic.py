@@ -205,10 +205,24 @@ def test_a_foreign_writer_is_found_before_the_first_write(memory, connect, blue,
     assert memory.writes() == 0
 
 
-def test_a_foreign_writer_after_the_write_is_found_by_reading_back(memory, connect, blue, clock):
-    memory.ModifyRule = lambda body: {"Rules": []}
-    with pytest.raises(Failure, match="when read back 10 s later"):
+def test_a_foreign_writer_after_the_write_is_found_by_reading_back(memory, connect, blue, clock, arns):
+    def overwrite(body):
+        memory.actions[body["RuleArn"]] = forward({arns.blue: 50, arns.green: 50})
+        return {"Rules": []}
+
+    memory.ModifyRule = overwrite
+    memory.ModifyListener = lambda body: {"Listeners": []}
+    with pytest.raises(Failure, match="Somebody else") as caught:
         traffic.run(connect, params(**blue), False)
+    assert list(caught.value.details["foreign_writer"]) == arns.rules
+    assert sum(clock.slept) <= traffic.READ_BACK
+
+
+def test_what_does_not_show_yet_is_no_foreign_writer(memory, connect, blue, clock):
+    memory.ModifyRule = lambda body: {"Rules": []}
+    with pytest.raises(Failure, match="when read back 10 s later") as caught:
+        traffic.run(connect, params(**blue), False)
+    assert "foreign_writer" not in caught.value.details
     assert sum(clock.slept) <= traffic.READ_BACK
 
 
