@@ -188,8 +188,14 @@ remaining:
   returned: when a part of O(restore) failed
   type: list
   elements: str
+unanswered:
+  description: Those of RV(remaining) where no answer came, so that they may have been put back.
+  returned: when a part of O(restore) failed
+  type: list
+  elements: str
 foreign_writer:
-  description: Weights that somebody else wrote.
+  description: Weights that somebody else wrote. Not returned when O(weights) were accepted but the earlier ones still
+    show.
   returned: when somebody else changed the weights
   type: dict
 owner:

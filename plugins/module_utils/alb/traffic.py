@@ -128,7 +128,7 @@ def restore(connect: Connector, params: dict, check_mode: bool) -> dict:
             connect.log.plan(plan.action_name(item["arn"]), item["arn"])
         return result
     guard = Guard(connect, params["fence"], rolling_back=True)
-    failed = _write_all(aws, planned, guard, connect.clock)
+    failed, unanswered = _write_all(aws, planned, guard, connect.clock)
     restored = [item for item in planned if item["arn"] not in failed]
     result["verified"] = _verify(aws, restored, guard.warnings, connect.clock) and not failed
     result["warnings"] = guard.warnings
@@ -136,17 +136,32 @@ def restore(connect: Connector, params: dict, check_mode: bool) -> dict:
         raise Failure(
             f"the recorded actions on {', '.join(failed)}",
             "; ".join(str(failure) for failure in failed.values()),
-            "Traffic there is as it was before this run: mend the cause and roll back again at once.",
+            f"{_whereabouts(failed, unanswered)} Mend the cause and roll back again at once.",
             restored=[item["arn"] for item in restored],
             remaining=list(failed),
+            unanswered=unanswered,
             warnings=guard.warnings,
         )
     return result
 
 
-def _write_all(aws: Aws, planned: list, guard: Guard, clock) -> dict:
-    """Write each item once, and again what AWS throttled, within the profile's time; return the failures by ARN."""
-    pending, failed = list(planned), {}
+def _whereabouts(failed: dict, unanswered: list) -> str:
+    """Where traffic is that could not be put back, as far as is known."""
+    undone = [arn for arn in failed if arn not in unanswered]
+    sentences = []
+    if undone:
+        sentences.append(f"Nothing was done, so traffic is as it was before this run on {', '.join(undone)}.")
+    if unanswered:
+        sentences.append(f"No answer came, so it may have been put back or not on {', '.join(unanswered)}.")
+    return " ".join(sentences)
+
+
+def _write_all(aws: Aws, planned: list, guard: Guard, clock) -> tuple:
+    """Write each item once, and again what AWS throttled, within the profile's time.
+
+    :returns: the last failure by ARN, and those ARNs of them with an attempt that may have been carried out.
+    """
+    pending, failed, unanswered = list(planned), {}, {}
 
     def one_round(_elapsed):
         for item in list(pending):
@@ -155,6 +170,7 @@ def _write_all(aws: Aws, planned: list, guard: Guard, clock) -> dict:
                 _write(aws, item["arn"], item["actions"])
             except AwsFailure as failure:
                 failed[item["arn"]] = failure
+                unanswered[item["arn"]] = unanswered.get(item["arn"], False) or not failure.refused
                 aws.retry.retries += failure.transient
                 if not failure.transient:
                     pending.remove(item)
@@ -166,7 +182,7 @@ def _write_all(aws: Aws, planned: list, guard: Guard, clock) -> dict:
     began = clock.monotonic()
     poll(one_round, lambda rounds: clock.jitter(ROLLBACK.pause(rounds)), ROLLBACK.total, clock)
     aws.retry.spent += clock.monotonic() - began
-    return failed
+    return failed, [arn for arn in failed if unanswered[arn]]
 
 
 def _verify(aws: Aws, restored: list, warnings: list, clock) -> bool:

@@ -281,7 +281,18 @@ def test_restore_gives_up_within_ten_seconds_of_sleep(memory, connect, green, cl
     with pytest.raises(Failure, match="roll back again at once") as caught:
         traffic.run(connect, params(restore=green), False)
     assert len(caught.value.details["remaining"]) == 4
+    unanswered = 4 if code == "ServiceUnavailable" else 0
+    assert len(caught.value.details["unanswered"]) == unanswered
+    assert ("may have been put back" in str(caught.value)) is bool(unanswered)
+    assert ("is as it was" in str(caught.value)) is (not unanswered)
     assert sum(clock.slept) <= 10
+
+
+def test_restore_remembers_an_attempt_without_an_answer(memory, connect, green, arns):
+    memory.faults["ModifyListener"] = ["ServiceUnavailable", "TargetGroupNotFound"]
+    with pytest.raises(Failure, match=f"may have been put back or not on {arns.listener}") as caught:
+        traffic.run(connect, params(restore=green), False)
+    assert caught.value.details["unanswered"] == [arns.listener]
 
 
 def test_a_rollback_that_cannot_be_read_back_is_still_one(memory, connect, green, clock):
