@@ -113,7 +113,9 @@ options:
     type: bool
     default: false
   max_clock_skew:
-    description: Seconds that this machine's clock may differ from S3's. Leases are reckoned in S3's time.
+    description:
+      - Seconds that this machine's clock may differ from S3's. Leases are reckoned in S3's time.
+      - Without O(version), when a rollout is taken back, a greater difference is only warned of.
     type: int
     default: 60
   token:
@@ -167,6 +169,7 @@ notes:
   - Needs botocore 1.35.69 or newer for conditional writes.
   - Needs the permissions C(s3:GetObject) and C(s3:PutObject) on the bucket's objects, and C(s3:ListBucket) on the
     bucket.
+  - Taking a rollout back waits a few seconds at most for an S3 that throttles or does not answer.
   - An owner that ran on this very machine and has died is replaced at once; any other one when its lease has expired.
 """
 

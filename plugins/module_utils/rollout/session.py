@@ -8,7 +8,8 @@ from __future__ import annotations
 import uuid
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Connector
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import NORMAL
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import NORMAL, ROLLBACK
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import api, change, clock, owner, plan
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import record as records
 
@@ -21,7 +22,8 @@ def run(connect: Connector, params: dict, check_mode: bool) -> dict:
     :raises Failure: with what was expected, what was found and what to do.
     """
     place = api.Place(params["bucket"], params["key"] or f"{params['application']}/{params['environment']}.json")
-    return _STATES[params["state"]](connect("s3", NORMAL), place, params, check_mode)
+    takes_back = params["state"] == "begun" and params["version"] is None
+    return _STATES[params["state"]](connect("s3", ROLLBACK if takes_back else NORMAL), place, params, check_mode)
 
 
 def _read(aws, place, params, check_mode):
@@ -38,7 +40,7 @@ def _begin(aws, place, params, check_mode):
     def decide(stored):
         nonlocal decision
         local = clock.from_epoch(aws.retry.clock.time())
-        clock.check_skew(local, stored.now, params["max_clock_skew"])
+        skew = _check_skew(local, stored.now, params)
         lease = stored.record.get("lease") if stored.record else None
         request = plan.Request(
             application=params["application"],
@@ -54,6 +56,7 @@ def _begin(aws, place, params, check_mode):
             rollout_id=f"{stored.now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
         )
         decision = plan.begin(stored.record, request, params["traffic"], stored.now)
+        decision.warnings += skew
         return decision.record
 
     def keep_previous(previous):
@@ -67,6 +70,17 @@ def _begin(aws, place, params, check_mode):
     result.update(token=after["token"] if done.written else None, bake_left=plan.bake_left(after))
     result["warnings"] = decision.warnings
     return result
+
+
+def _check_skew(local, remote, params):
+    """What to warn of. Only a rollback goes on with a clock that is off: leases are reckoned in S3's time anyway."""
+    try:
+        clock.check_skew(local, remote, params["max_clock_skew"])
+    except Failure as failure:
+        if params["version"] is not None:
+            raise
+        return [str(failure)]
+    return []
 
 
 def _record(aws, place, params, check_mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ import pytest
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Aws, Connector
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.clock import Clock
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import NORMAL
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import (
+    NORMAL,
+    ROLLBACK,
+    Profile,
+)
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence, owner, session
 from botocore.config import Config
 
@@ -208,13 +213,37 @@ def test_expired_is_taken_over_and_the_late_owner_is_fenced_off(store: Store) ->
         assert store.stored() == before
 
 
-def test_a_clock_that_is_off_is_refused(store: Store) -> None:
+def test_a_clock_that_is_off_is_refused_but_for_a_rollback(store: Store) -> None:
     store.account.control.settings(s3_date_skew=90)
     try:
         with pytest.raises(Failure, match=r"clock within 60 s.*-(89|90|91) s"):
             store.begin()
+        store.account.control.settings(s3_date_skew=0)
+        store.begin()
+        store.account.control.settings(s3_date_skew=90)
+        back = store.run("begun", force=True)
     finally:
         store.account.control.settings(s3_date_skew=0)
+    assert back["decision"] == "rollback" and "clock within 60 s" in back["warnings"][0]
+
+
+def test_only_a_rollback_gives_an_s3_that_throttles_up_after_seconds(store: Store) -> None:
+    profiles = []
+
+    def connect(service: str, profile: Profile) -> Aws:
+        profiles.append(profile)
+        return connected(service, profile)
+
+    connected, store.connect = store.connect, connect
+    store.begin()
+    began = time.monotonic()
+    with (
+        store.account.control.faulty("throttle", service="s3", probability=1, seed=1),
+        pytest.raises(Failure, match=r"SlowDown|[Tt]hrottl"),
+    ):
+        store.run("begun")
+    assert time.monotonic() - began < 10
+    assert profiles == [NORMAL, ROLLBACK]
 
 
 class TestFence:
