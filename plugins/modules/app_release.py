@@ -50,6 +50,10 @@ options:
     description:
       - Checksum of the artefact in hexadecimal. Needed with O(url).
     type: str
+  command:
+    description:
+      - A command that the release must have, relative to it. A build that lacks it is refused.
+    type: str
   keep:
     description:
       - How many releases to keep, the newest first. What C(current) and C(previous) point at is never removed.
@@ -92,6 +96,7 @@ EXAMPLES = r"""
     version: 1.1.0
     url: "{{ presigned.url }}"
     sha256: 0fb0f9f1e3c1f0b5b8f1b0e3ef3d2f9f0a6d6e5d4c3b2a190807060504030201
+    command: bin/rag-admin
   no_log: true
 
 - name: Switch to it and keep three releases
@@ -154,6 +159,7 @@ ARGUMENT_SPEC = {
     # A presigned URL is a credential for as long as it lasts.
     "url": {"type": "str", "no_log": True},
     "sha256": {"type": "str"},
+    "command": {"type": "str"},
     "keep": {"type": "int", "default": 3},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "timeout": {"type": "int", "default": 30},

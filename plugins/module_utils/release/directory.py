@@ -26,6 +26,7 @@ import shutil
 import tarfile
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.clock import Clock
@@ -37,6 +38,16 @@ MARKER = ".complete"
 SCRATCH = ".download-"
 LOCK_SECONDS = 300
 """How long to wait for another build on the same host: longer than one takes on a slow machine."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A release to build: what its artefact must be, and the command that it must have."""
+
+    name: str
+    version: str
+    sha256: str
+    command: str | None = None
 
 
 def scan(root: Path, python_version: str) -> Installed:
@@ -111,12 +122,13 @@ def _try_lock(handle) -> bool | None:
     return True
 
 
-def unpack(artefact: Path, name: str, version: str, sha256: str, python_version: str, target: Path) -> None:
+def unpack(artefact: Path, wanted: Wanted, python_version: str, target: Path) -> None:
     """Check an artefact and unpack it into ``target``.
 
     :raises Failure: on another checksum, an unsafe or broken archive, an artefact of another release, or one that does
         not run on this host's Python.
     """
+    name, version, sha256 = wanted.name, wanted.version, wanted.sha256
     digest = hashlib.sha256()
     with artefact.open("rb") as handle:
         for chunk in iter(lambda: handle.read(1 << 20), b""):
@@ -165,17 +177,17 @@ def _extract(archive: tarfile.TarFile, target: Path) -> None:
         archive.extract(member, target)
 
 
-def build(root: Path, name: str, version: str, python: tuple[str, str], sha256: str, fetch, run) -> None:
+def build(root: Path, wanted: Wanted, python: tuple[str, str], fetch, run) -> None:
     """Build a release and mark it complete. When that fails, no half-built directory is left.
 
     :param python: path and version of the interpreter that the virtual environment is made with.
     :param fetch: called with a path; downloads the artefact there.
     :param run: called with an argument list; raises Failure when the command fails.
-    :raises Failure: as ``unpack`` does.
+    :raises Failure: as ``unpack`` does, and when the release lacks its command.
     :raises OSError: when the disk is full.
     """
     interpreter, python_version = python
-    target = root / "releases" / version
+    target = root / "releases" / wanted.version
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(mode=0o755, exist_ok=True)
     for left in root.glob(f"{SCRATCH}*"):
@@ -184,7 +196,7 @@ def build(root: Path, name: str, version: str, python: tuple[str, str], sha256: 
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=root) as scratch_name:
             scratch = Path(scratch_name)
             fetch(scratch / "artefact")
-            unpack(scratch / "artefact", name, version, sha256, python_version, scratch)
+            unpack(scratch / "artefact", wanted, python_version, scratch)
             (scratch / "artefact").unlink()
             run([interpreter, "-m", "venv", str(target)])
             run(
@@ -195,7 +207,13 @@ def build(root: Path, name: str, version: str, python: tuple[str, str], sha256: 
                 ]
             )
             shutil.copy(scratch / "release.json", target / "release.json")
-        _mark(target, {"sha256": sha256, "python": python_version, "completed": time.time()})
+        if wanted.command and not os.access(target / wanted.command, os.X_OK):
+            raise Failure(
+                f"{wanted.name} {wanted.version} to have the command {wanted.command}",
+                f"in bin: {', '.join(sorted(path.name for path in (target / 'bin').iterdir()))}",
+                "Correct the command, or build the release again under a new version.",
+            )
+        _mark(target, {"sha256": wanted.sha256, "python": python_version, "completed": time.time()})
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise

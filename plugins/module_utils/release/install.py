@@ -47,10 +47,8 @@ def run(params: dict, check_mode: bool, execute, download) -> dict:
                     raise Failure(f"{name} {version} to be built, or url and sha256", "neither", "Give url and sha256.")
                 directory.build(
                     root,
-                    name,
-                    version,
+                    directory.Wanted(name, version, params["sha256"], params["command"]),
                     (params["python"], python_version),
-                    params["sha256"],
                     lambda path: download(params["url"], path),
                     lambda command: execute(command, [lock]),
                 )

@@ -69,6 +69,7 @@ def release(tmp_path):
             "sha256": sha256,
             "keep": 3,
             "python": sys.executable,
+            "command": None,
             **options,
         }
         return install.run({"root": root, "name": NAME, "version": version, **wanted}, check, execute, download)
@@ -154,6 +155,13 @@ def test_what_is_no_archive_is_refused(release):
         release()
 
 
+def test_release_without_its_command_is_refused(release):
+    with pytest.raises(Failure, match="the command bin/shop; found in bin"):
+        release(execute=execute, command="bin/shop")
+    assert left(release.root) == ["releases"]
+    assert release(command="bin/python", execute=execute)["built"]
+
+
 @pytest.mark.parametrize("version", ["", "../etc", ".hidden", "a/b"])
 def test_version_that_is_a_path_is_refused(release, version):
     with pytest.raises(Failure, match="a version such as"):
@@ -214,7 +222,14 @@ def test_killed_build_is_finished_by_the_next_run(release, tmp_path, after):
     python.write_text(SLOW_PYTHON)
     python.chmod(0o755)
     sha256 = artefact(release.source)
-    params = {"root": str(release.root), "name": NAME, "version": "1.0.0", "state": "current", "keep": 3}
+    params = {
+        "root": str(release.root),
+        "name": NAME,
+        "version": "1.0.0",
+        "state": "current",
+        "keep": 3,
+        "command": None,
+    }
     params |= {"url": str(release.source), "sha256": sha256, "python": str(python)}
     collections = os.environ["ANSIBLE_COLLECTIONS_PATH"].split(os.pathsep)
     script = tmp_path / "build.py"
