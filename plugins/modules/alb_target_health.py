@@ -48,6 +48,32 @@ options:
       - Seconds to wait at most.
     type: float
     default: 300.0
+  fence:
+    description:
+      - The record of the rollout that this task belongs to. Its lease is renewed when a third of its time is over, and
+        the task stops when somebody else owns the rollout.
+    type: dict
+    suboptions:
+      bucket:
+        description:
+          - S3 bucket of the record.
+        type: str
+        required: true
+      key:
+        description:
+          - S3 key of the record.
+        type: str
+        required: true
+      token:
+        description:
+          - Fencing token, as M(techcorp.rag_admin.rollout) returned it when the rollout was begun.
+        type: int
+        required: true
+      ttl:
+        description:
+          - Seconds that each renewal adds.
+        type: int
+        default: 600
 attributes:
   check_mode:
     description: Reads each group once, does not wait, and claims no success.
@@ -59,7 +85,8 @@ author:
   - TechCorp (@techcorp)
 notes:
   - Needs the permissions C(elasticloadbalancing:DescribeTargetHealth) and, to say why a group is not in use,
-    C(elasticloadbalancing:DescribeTargetGroups).
+    C(elasticloadbalancing:DescribeTargetGroups), and C(s3:GetObject) and C(s3:PutObject) for O(fence).
+  - The calls for O(fence) are not in RV(api_calls).
 seealso:
   - module: techcorp.rag_admin.alb_targets
 extends_documentation_fragment:
@@ -129,6 +156,10 @@ waited:
   returned: success
   type: float
   sample: 15.2
+owner:
+  description: Who holds the lease of the rollout now; null when nobody does.
+  returned: when the lease was lost
+  type: dict
 calls:
   description: Always empty.
   returned: always
@@ -152,6 +183,15 @@ ARGUMENT_SPEC = {
     "stable_polls": {"type": "int", "default": 3},
     "interval": {"type": "float", "default": 5.0},
     "timeout": {"type": "float", "default": 300.0},
+    "fence": {
+        "type": "dict",
+        "options": {
+            "bucket": {"type": "str", "required": True},
+            "key": {"type": "str", "required": True, "no_log": False},
+            "token": {"type": "int", "required": True, "no_log": False},
+            "ttl": {"type": "int", "default": 600},
+        },
+    },
 }
 
 

@@ -72,10 +72,13 @@ author:
   - TechCorp (@techcorp)
 notes:
   - Needs the permissions C(elasticloadbalancing:DescribeTargetGroups), C(elasticloadbalancing:DescribeTargetHealth),
-    C(elasticloadbalancing:RegisterTargets) and C(elasticloadbalancing:DeregisterTargets).
+    C(elasticloadbalancing:RegisterTargets) and C(elasticloadbalancing:DeregisterTargets), and C(s3:GetObject) and
+    C(s3:PutObject) for O(fence), which is also prolonged when it is near its end.
+  - The calls for O(fence) are not in RV(calls) and RV(api_calls).
 seealso:
   - module: techcorp.rag_admin.alb_target_health
 extends_documentation_fragment:
+  - techcorp.rag_admin.rollout_fence
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -141,6 +144,10 @@ targets:
     description:
       description: AWS's explanation; null when there is none.
       type: str
+owner:
+  description: Who holds the lease of the rollout now; null when nobody does.
+  returned: when the lease was lost
+  type: dict
 calls:
   description: The calls that changed something, in their order; in check mode those that would.
   returned: always
@@ -181,6 +188,15 @@ ARGUMENT_SPEC = {
     "purge": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": False},
     "wait_timeout": {"type": "int", "default": 330},
+    "fence": {
+        "type": "dict",
+        "options": {
+            "bucket": {"type": "str", "required": True},
+            "key": {"type": "str", "required": True, "no_log": False},
+            "token": {"type": "int", "required": True, "no_log": False},
+            "status": {"type": "str", "choices": ["rolling_back"]},
+        },
+    },
 }
 
 

@@ -75,11 +75,11 @@ def describe_target_health(aws: Aws, arn: str) -> list:
     return aws.read("describe_target_health", arn, TargetGroupArn=arn)["TargetHealthDescriptions"]
 
 
-def register_targets(aws: Aws, arn: str, targets: list) -> None:
-    """Register all these targets with a group."""
-    aws.write("register_targets", arn, TargetGroupArn=arn, Targets=targets)
+def register_targets(aws: Aws, arn: str, targets: list, guard=None) -> None:
+    """Register all these targets with a group, calling ``guard`` before each attempt."""
+    aws.write("register_targets", arn, before=guard, TargetGroupArn=arn, Targets=targets)
 
 
-def deregister_targets(aws: Aws, arn: str, targets: list) -> None:
-    """Begin to drain and remove all these targets from a group."""
-    aws.write("deregister_targets", arn, TargetGroupArn=arn, Targets=targets)
+def deregister_targets(aws: Aws, arn: str, targets: list, guard=None) -> None:
+    """Begin to drain and remove all these targets from a group, calling ``guard`` before each attempt."""
+    aws.write("deregister_targets", arn, before=guard, TargetGroupArn=arn, Targets=targets)

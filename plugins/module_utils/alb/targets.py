@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import api, plan, transformations, waiters
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb.guard import Guard
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Aws, Connector
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure, require_region
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import NORMAL
@@ -14,6 +15,7 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries 
 def run(connect: Connector, params: dict, check_mode: bool) -> dict:
     """The module's result.
 
+    :raises FenceLost: when the rollout is somebody else's.
     :raises Failure: when a call fails, or the wait is over.
     """
     aws = connect("elbv2", NORMAL)
@@ -26,10 +28,7 @@ def run(connect: Connector, params: dict, check_mode: bool) -> dict:
         if planned["deregister"]:
             connect.log.plan("DeregisterTargets", group)
     else:
-        if planned["register"]:
-            api.register_targets(aws, group, transformations.targets_to_boto(planned["register"]))
-        if planned["deregister"]:
-            api.deregister_targets(aws, group, transformations.targets_to_boto(planned["deregister"]))
+        _apply(aws, group, planned, Guard(connect, params["fence"]))
         if params["wait"] and wanted:
             keys = {(target["id"], target["port"]) for target in wanted}
             current = waiters.wait_for_targets(aws, group, keys, params["state"], params["wait_timeout"], connect.clock)
@@ -41,6 +40,13 @@ def run(connect: Connector, params: dict, check_mode: bool) -> dict:
         "deregistered": planned["deregister"],
         "targets": current,
     }
+
+
+def _apply(aws: Aws, group: str, planned: dict, guard: Guard) -> None:
+    if planned["register"]:
+        api.register_targets(aws, group, transformations.targets_to_boto(planned["register"]), guard)
+    if planned["deregister"]:
+        api.deregister_targets(aws, group, transformations.targets_to_boto(planned["deregister"]), guard)
 
 
 def _resolve(aws: Aws, name_or_arn: str, targets: list) -> tuple:

@@ -91,10 +91,11 @@ def wait_for_targets(aws: Aws, group_arn: str, keys: set, state: str, timeout: f
     return seen
 
 
-def wait_for_health(aws: Aws, demand: dict, clock: Clock) -> dict:
+def wait_for_health(aws: Aws, demand: dict, clock: Clock, keep) -> dict:
     """Poll each group once a round until all have met the demand in ``stable_polls`` rounds on end.
 
     :param demand: the options of alb_target_health.
+    :param keep: called before each round; raises to stop.
     :returns: ``{"groups": {arn: …}, "polls", "waited"}``.
     :raises Failure: at once when waiting cannot help, or when the time is over.
     """
@@ -103,6 +104,7 @@ def wait_for_health(aws: Aws, demand: dict, clock: Clock) -> dict:
 
     def look(elapsed):
         nonlocal streak, polls
+        keep()
         polls += 1
         for arn in arns:
             groups[arn] = read_health(aws, arn, demand)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import CallLog, Connector
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Connector
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.poll import poll
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import ROLLBACK, ROLLBACK_FENCE
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import ROLLBACK
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate import cloudwatch, evaluate
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading, Tally
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.probe import (
@@ -21,7 +21,7 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.probe impo
     unconverged,
 )
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.prometheus import Prometheus
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence, lease, owner
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import lease, owner
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.clock import seconds_of
 
 # A range over fewer samples than two gives nothing.
@@ -79,7 +79,7 @@ class Gate:
         self._tallies = [Tally(check) for check in checks]
         self._duration = duration
         self._sources = Sources(connect, params, checks)
-        self._lease = _Lease(connect, params["fence"]) if params["fence"] else None
+        self._lease = lease.Lease(connect, params["fence"]) if params["fence"] else None
         self._controller = owner.find_controller()
         self._converged_at = None if self._sources.expected else 0.0
         self._elapsed = 0.0
@@ -249,35 +249,6 @@ class Sources:
             )
             self._cloudwatch_at = now
         return self._cloudwatch
-
-
-class _Lease:
-    """Keeps the rollout's lease while the gate waits."""
-
-    def __init__(self, connect, settings):
-        # Its calls are kept out of the module's ``calls``: they move no traffic.
-        self._s3 = connect("s3", ROLLBACK_FENCE, CallLog())
-        self._place = (settings["bucket"], settings["key"], settings["token"])
-        self._ttl = settings["ttl"]
-        self._clock = connect.clock
-        self._renewed = None
-
-    def keep(self):
-        """Renew the lease when a third of its time is over.
-
-        :raises fence.FenceLost: when it is somebody else's.
-        :raises AwsFailure: when it could not be renewed for so long that it may be.
-        """
-        now = self._clock.monotonic()
-        if self._renewed is not None and now - self._renewed < self._ttl / 3:
-            return
-        try:
-            fence.renew(self._s3.afresh(), *self._place, self._ttl)
-        except AwsFailure as failure:
-            if self._renewed is None or not failure.transient or now - self._renewed > self._ttl * 2 / 3:
-                raise
-            return
-        self._renewed = now
 
 
 def _prometheus(params):

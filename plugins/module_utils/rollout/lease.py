@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import owner
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import CallLog, Connector
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import ROLLBACK_FENCE
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import fence, owner
 
 
 def require_controller(controller: dict | None) -> None:
@@ -19,3 +21,35 @@ def require_controller(controller: dict | None) -> None:
         raise Failure(
             "the ansible-playbook that started this task to run", "that it ended", "Run the playbook again to resume."
         )
+
+
+class Lease:
+    """Keeps the rollout's lease while a module waits.
+
+    :param given: ``{"bucket", "key", "token", "ttl"}``, the last in seconds.
+    """
+
+    def __init__(self, connect: Connector, given: dict):
+        # Its calls are kept out of the module's ``calls``: they move no traffic.
+        self._s3 = connect("s3", ROLLBACK_FENCE, CallLog())
+        self._place = (given["bucket"], given["key"], given["token"])
+        self._ttl = given["ttl"]
+        self._clock = connect.clock
+        self._renewed = None
+
+    def keep(self) -> None:
+        """Renew the lease when a third of its time is over.
+
+        :raises fence.FenceLost: when it is somebody else's.
+        :raises AwsFailure: when it could not be renewed for so long that it may be.
+        """
+        now = self._clock.monotonic()
+        if self._renewed is not None and now - self._renewed < self._ttl / 3:
+            return
+        try:
+            fence.renew(self._s3.afresh(), *self._place, self._ttl)
+        except AwsFailure as failure:
+            if self._renewed is None or not failure.transient or now - self._renewed > self._ttl * 2 / 3:
+                raise
+            return
+        self._renewed = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import health, targets, waiters
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import guard, health, targets, waiters
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.retries import NORMAL
 
@@ -27,7 +27,14 @@ class Script(dict):
 
 
 def demand(arns, **options):
-    defaults = {"min_healthy": 1, "min_healthy_percent": 100, "stable_polls": 3, "interval": 5.0, "timeout": 60.0}
+    defaults = {
+        "min_healthy": 1,
+        "min_healthy_percent": 100,
+        "stable_polls": 3,
+        "interval": 5.0,
+        "timeout": 60.0,
+        "fence": None,
+    }
     return {"target_groups": arns, **defaults, **options}
 
 
@@ -131,6 +138,29 @@ def test_but_not_for_ever(memory, connect, arns, clock):
     assert sum(clock.slept) == waiters.ATTACH_GRACE
 
 
+LEASE = {"bucket": "b", "key": "k", "token": 7, "ttl": 30}
+
+
+def test_the_lease_is_kept_while_waiting(memory, connect, arns, clock, monkeypatch):
+    renewed = []
+    monkeypatch.setattr(health.lease.fence, "renew", lambda *place: renewed.append((clock.now, *place[1:])))
+    memory.targets = {arns.green: [described(1, "initial", "Elb.InitialHealthChecking")]}
+    with pytest.raises(Failure, match="within 60 s"):
+        wait(connect, demand([arns.green], fence=LEASE))
+    assert renewed == [(1_000.0 + seconds, "b", "k", 7, 30) for seconds in range(0, 61, 10)]
+    assert connect.log.reads == 13
+
+
+def test_a_lost_lease_ends_the_wait(memory, connect, arns, monkeypatch):
+    def renew(*_place):
+        raise guard.fence.FenceLost("our token", "another", "Stop.", owner="them")
+
+    monkeypatch.setattr(health.lease.fence, "renew", renew)
+    with pytest.raises(guard.fence.FenceLost):
+        wait(connect, demand([arns.green], fence=LEASE))
+    assert memory.calls == []
+
+
 def test_check_mode_reads_once_and_claims_nothing(memory, connect, arns, clock):
     memory.targets = {arns.green: [described(1)]}
     result = health.run(connect, demand([arns.green]), True)
@@ -167,7 +197,7 @@ def wanted_targets(*numbers):
 
 
 def change_targets(connect, arns, numbers, **options):
-    defaults = {"state": "present", "purge": False, "wait": True, "wait_timeout": 60}
+    defaults = {"state": "present", "purge": False, "wait": True, "wait_timeout": 60, "fence": None}
     return targets.run(
         connect, {"target_group": arns.green, "targets": wanted_targets(*numbers), **defaults, **options}, False
     )
@@ -201,3 +231,22 @@ def test_waiting_for_targets_ends(memory, connect, arns):
     memory.targets = {arns.green: [described(1, "unhealthy", "Target.Timeout")]}
     with pytest.raises(Failure, match=r"healthy within 60 s; found 10.0.0.1:80 unhealthy"):
         change_targets(connect, arns, [1])
+
+
+@pytest.mark.usefixtures("_accepting")
+def test_the_fence_is_asked_before_targets_change(memory, connect, arns, monkeypatch):
+    asked = []
+
+    def check(_s3, *place):
+        asked.append(place)
+        if len(asked) == 3:
+            raise guard.fence.FenceLost("our token", "another", "Stop.", owner="them")
+
+    monkeypatch.setattr(guard.fence, "check", check)
+    memory.faults["RegisterTargets"] = ["Throttling"]
+    memory.targets = {arns.green: [described(2)]}
+    fence = {"bucket": "b", "key": "k", "token": 7}
+    with pytest.raises(guard.fence.FenceLost):
+        change_targets(connect, arns, [1], purge=True, wait=False, fence=fence)
+    assert asked == [("b", "k", 7)] * 3
+    assert (memory.called("RegisterTargets"), memory.called("DeregisterTargets")) == (2, 0)

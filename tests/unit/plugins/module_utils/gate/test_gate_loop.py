@@ -57,7 +57,7 @@ class World:
         self.renewals: list[float] = []
         self.renewal: Exception | None = None
         monkeypatch.setattr(loop.Prometheus, "read", self._read)
-        monkeypatch.setattr(loop.fence, "renew", self._renew)
+        monkeypatch.setattr(loop.lease.fence, "renew", self._renew)
         monkeypatch.setattr(loop.owner, "find_controller", lambda: None)
         self.params = {**PARAMS, "checks": [check(threshold=0.5)], "duration": "10", **params}
 
