@@ -241,11 +241,23 @@ options:
             type: float
             required: true
           tolerance:
-            description: Percentage points that it may be off, beyond three standard deviations of chance.
+            description: Percentage points that it may be off, beyond 3.3 standard deviations of chance.
+            type: float
+            default: 0.0
+          before:
+            description:
+              - >-
+                Its share in percent on a node that has not followed yet. The closer the two are, the more answers it
+                takes to tell them.
+              - >-
+                It takes 88 answers of each node to tell 10 % from nothing, 205 to tell 30 % from 10 %, and never more
+                than 1000, which are too few below 1 %.
             type: float
             default: 0.0
       expect_requests:
-        description: How many of the newest answers of each node must be as expected.
+        description:
+          - How many of the newest answers of each node must be as expected, at least.
+          - A share takes as many as tell it from O(probe.expect_share.before). They come up to 50 a poll.
         type: int
         default: 20
   converge_timeout:
@@ -253,6 +265,7 @@ options:
       - Seconds within which every node of the load balancer must answer as O(probe.expect_color) or
         O(probe.expect_share) say.
       - O(duration) begins when they do. V(0) does not wait for it.
+      - Until then it polls every two seconds, or O(interval) where that is less.
     type: float
     default: 0.0
   fence:
@@ -501,6 +514,7 @@ SHARE_SPEC = {
     "color": {"type": "str", "required": True},
     "percent": {"type": "float", "required": True},
     "tolerance": {"type": "float", "default": 0.0},
+    "before": {"type": "float", "default": 0.0},
 }
 PROBE_SPEC = {
     "url": {"type": "str", "required": True},

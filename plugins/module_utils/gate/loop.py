@@ -28,6 +28,8 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.clock i
 _LEAST_WINDOW = 5.0
 # CloudWatch has a new point once a minute; asking more often costs money and tells nothing.
 _CLOUDWATCH_INTERVAL = 10.0
+# While the load balancer's nodes follow, asking often costs little and every second counts.
+_CONVERGE_INTERVAL = 2.0
 _PROBE_CHECK = {
     "name": "probe",
     "source": "probe",
@@ -89,6 +91,7 @@ class Gate:
 
         :raises Failure: when it is not that the gate has passed, or the lease was lost.
         """
+        self._sources.converging = self._converged_at is None
         verdict = poll(self._look, self._pause, float("inf"), self._clock)
         return self._end(verdict)
 
@@ -134,6 +137,7 @@ class Gate:
         reasons = self._sources.unconverged() if self._converged_at is None else []
         if self._converged_at is None and not reasons:
             self._converged_at = elapsed
+            self._sources.converging = False
         self._report(reasons)
         since = elapsed - self._converged_at if self._converged_at is not None else -1.0
         verdict = evaluate.decide(self._tallies, since, self._duration, self._params["grace"])
@@ -150,7 +154,7 @@ class Gate:
         """Seconds to the next poll: the interval, but not past the end."""
         interval = self._params["interval"]
         if self._converged_at is None:
-            return interval
+            return min(interval, _CONVERGE_INTERVAL)
         left = self._converged_at + self._duration - self._elapsed
         return min(interval, left) if left > 0 else interval
 
@@ -211,8 +215,10 @@ class Sources:
         if self._by_source["probe"] and not params["probe"]:
             raise Failure("probe, since a check's source is probe", "none", "Say what to probe.")
         self.prober = Prober(params["probe"]) if params["probe"] else None
+        self._requests = params["probe"]["requests"] if params["probe"] else 0
         self.totals = Totals()
         self.expected = _expectation(params["probe"]) if params["converge_timeout"] else None
+        self.converging = False
         self._addresses: list = []
 
     def read(self, elapsed: float) -> dict:
@@ -235,7 +241,8 @@ class Sources:
         checks = self._by_source["probe"]
         try:
             self._addresses = self.prober.addresses()
-            self.totals.add(self.prober.shoot(self._addresses))
+            requests = self.expected.at_once(self._requests) if self.converging else self._requests
+            self.totals.add(self.prober.shoot(self._addresses, requests))
         except ProbeFailed as failure:
             return {check["name"]: Reading(error=str(failure), permanent=failure.permanent) for check in checks}
         return {check["name"]: self.totals.reading(check) for check in checks}
@@ -272,12 +279,15 @@ def _prometheus(params):
 def _expectation(probe):
     share = (probe or {}).get("expect_share")
     if probe and probe["expect_color"]:
-        share = {"color": probe["expect_color"], "percent": 100, "tolerance": 0}
+        share = {"color": probe["expect_color"], "percent": 100, "tolerance": 0, "before": 0}
     if not share:
         raise Failure(
             "probe.expect_color or probe.expect_share beside converge_timeout", "neither", "Say what to converge to."
         )
-    return Expectation(share["color"], share["percent"] / 100, share["tolerance"] / 100, probe["expect_requests"])
+    percents = {key: share[key] / 100 for key in ("percent", "tolerance", "before")}
+    return Expectation(
+        share["color"], percents["percent"], percents["tolerance"], probe["expect_requests"], percents["before"]
+    )
 
 
 def _check_result(tally):

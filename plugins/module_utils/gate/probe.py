@@ -18,9 +18,18 @@ from urllib.parse import urlsplit
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
 
-_RECENT = 50
 _THREADS = 16
-_SIGMAS = 3.0
+# Chance is granted what happens once in a thousand times; a node that looks stuck by chance is asked again anyway.
+_SIGMAS = 3.3
+# A node that has not moved gets many chances to look as if it had, so that more is demanded of it.
+_SIGMAS_STUCK = 4.5
+# A colour that should answer is missed by a node that has not moved when missing it by chance is this unlikely.
+_NEGLIGIBLE = 1e-4
+# Answers of a node that are looked at: enough for a share of 1 % to be told from nothing.
+_MOST = 1000
+# A statement about a share takes some hundred answers: that many polls are to bring them, but no flood.
+_POLLS_TO_CONVERGE = 5
+_MOST_AT_ONCE = 50
 
 
 class ProbeFailed(Exception):
@@ -70,7 +79,7 @@ class Totals:
             if shot.color:
                 self.colors[shot.color] += 1
                 node["colors"][shot.color] = node["colors"].get(shot.color, 0) + 1
-            self.recent.setdefault(shot.address, deque(maxlen=_RECENT)).append(shot.color)
+            self.recent.setdefault(shot.address, deque(maxlen=_MOST)).append(shot.color)
             self.seconds.setdefault(shot.color, []).append(shot.seconds)
 
     def result(self) -> dict:
@@ -106,36 +115,62 @@ def percentile(values: list, rank: float) -> float | None:
 
 @dataclass(frozen=True)
 class Expectation:
-    """That a colour gives a share (0 to 1) of the answers, up to chance and a tolerance (0 to 1)."""
+    """That a colour gives a share (0 to 1) of the answers, up to chance and a tolerance (0 to 1).
+
+    :ivar requests: answers of a node that are looked at, at least.
+    :ivar before: the share that a node gives which has not moved yet.
+    """
 
     color: str
     share: float
     tolerance: float
     requests: int
+    before: float = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether chance plays no part."""
+        return self.share in (0.0, 1.0)
+
+    def needed(self) -> int:
+        """Answers that tell a node that has moved from one that has not, at most a thousand."""
+        if self.exact:
+            return self.requests
+        needed = max(self.requests, math.log(_NEGLIGIBLE) / math.log(1 - min(self.share, 1 - self.share)))
+        if self.before not in (0.0, 1.0, self.share):
+            both = _SIGMAS * _deviation(self.share) + _SIGMAS_STUCK * _deviation(self.before)
+            needed = max(needed, (both / (self.share - self.before)) ** 2)
+        return min(_MOST, math.ceil(needed))
+
+    def at_once(self, requests: int) -> int:
+        """Requests to a node at each poll while it is not yet known to have moved."""
+        return max(requests, min(_MOST_AT_ONCE, math.ceil(self.needed() / _POLLS_TO_CONVERGE)))
+
+
+def _deviation(share):
+    return math.sqrt(share * (1 - share))
 
 
 def unconverged(totals: Totals, addresses: list, expected: Expectation) -> list:
     """Why nodes do not yet answer as expected, one line each; none when all do.
 
-    Only each node's recent answers count. A share of 0 or 1 must be exact; between them chance is granted three
-    standard
-    deviations, and both colours must have been seen.
+    Only each node's newest answers count, as many as it takes. A share of 0 or 1 must be exact; between them chance is
+    granted 3.3 standard deviations, and a colour is missed only when so many answers without it are no chance.
     """
     reasons = []
+    count = expected.needed()
+    rarer = min(expected.share, 1 - expected.share)
     for address in addresses:
-        recent = list(totals.recent.get(address, ()))
-        exact = expected.share in (0.0, 1.0)
-        recent = recent[-expected.requests :] if exact else recent
-        if len(recent) < expected.requests:
-            reasons.append(f"{address}: {len(recent)} of {expected.requests} answers")
+        recent = list(totals.recent.get(address, ()))[-count:]
+        if len(recent) < count:
+            reasons.append(f"{address}: {len(recent)} of {count} answers")
             continue
         if not any(recent):
             reasons.append(f"{address}: answers do not tell their colour (color_header)")
             continue
-        count = len(recent)
         found = recent.count(expected.color) / count
-        spread = 0 if exact else _SIGMAS * math.sqrt(expected.share * (1 - expected.share) / count)
-        unseen = not exact and found in (0.0, 1.0)
+        spread = 0 if expected.exact else _SIGMAS * _deviation(expected.share) / math.sqrt(count)
+        unseen = not expected.exact and found in (0.0, 1.0) and (1 - rarer) ** count <= _NEGLIGIBLE
         if unseen or abs(found - expected.share) > spread + expected.tolerance:
             reasons.append(f"{address}: {found:.0%} {expected.color} of the last {count}, not {expected.share:.0%}")
     return reasons
@@ -174,12 +209,13 @@ class Prober:
             raise ProbeFailed(f"{self._host} does not resolve: {error}", permanent=False) from error
         return sorted({item[4][0] for item in found})
 
-    def shoot(self, addresses: list) -> list:
+    def shoot(self, addresses: list, requests: int | None = None) -> list:
         """One round of requests to all addresses.
 
+        :param requests: to each of them; by default as many as the settings say.
         :raises ProbeFailed: when the certificate is not trusted.
         """
-        targets = list(addresses) * self._settings["requests"]
+        targets = list(addresses) * (requests or self._settings["requests"])
         with ThreadPoolExecutor(min(len(targets), _THREADS)) as pool:
             return list(pool.map(self._request, targets))
 

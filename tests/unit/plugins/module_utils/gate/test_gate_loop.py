@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate import loop
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.probe import Shot
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.plan import FenceLost
 
 from .test_gate_evaluate import check
@@ -120,6 +121,44 @@ def test_bad_is_not_hidden_by_a_source_that_is_waited_for(monkeypatch: pytest.Mo
 def test_no_duration_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, lambda _elapsed: GOOD, duration="0")
     assert world.run()["verdict"] == "passed" and world.looks == [0]
+
+
+class FakeProber:
+    """A load balancer of one node, whose answers each test makes."""
+
+    rounds: ClassVar[list[int]] = []
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.answer = settings["answer"]
+        self.rounds.clear()
+
+    def addresses(self) -> list[str]:
+        return ["a"]
+
+    def shoot(self, addresses: list[str], requests: int) -> list[Shot]:
+        self.rounds.append(requests)
+        return [self.answer(addresses[0], number) for number in range(requests)]
+
+
+def probing(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str, int], Shot], **params: Any) -> World:
+    """A gate of the implicit check alone."""
+    monkeypatch.setattr(loop, "Prober", FakeProber)
+    options = params.pop("probe", {})
+    settings = {"answer": answer, "requests": 5, "expect_color": None, "expect_requests": 20, **options}
+    return World(monkeypatch, lambda _elapsed: GOOD, probe=settings, checks=[], **params)
+
+
+def test_until_the_nodes_have_followed_it_asks_often_and_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(address: str, number: int) -> Shot:
+        return Shot(address, None, "blue" if number % 10 else "green", 0.1)
+
+    share = {"color": "green", "percent": 10.0, "tolerance": 0.0, "before": 0.0}
+    world = probing(
+        monkeypatch, answer, interval=10.0, duration="10", converge_timeout=60.0, probe={"expect_share": share}
+    )
+    result = world.run()
+    assert result["converged_after"] == 8 and result["waited"] == 18
+    assert FakeProber.rounds == [18, 18, 18, 18, 18, 5]
 
 
 def test_nothing_to_judge_by_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 import pytest
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
@@ -97,20 +98,55 @@ class TestConvergence:
 
     def test_a_share_needs_both_colours_seen(self) -> None:
         tenth = Expectation("green", 0.1, 0.0, 20)
-        assert probe.unconverged(totals(a=["blue"] * 50), [A], tenth)
-        assert probe.unconverged(totals(a=["green"] * 50), [A], tenth)
-        assert probe.unconverged(totals(a=["blue"] * 45 + ["green"] * 5), [A], tenth) == []
+        assert probe.unconverged(totals(a=["blue"] * 88), [A], tenth)
+        assert probe.unconverged(totals(a=["green"] * 88), [A], tenth)
+        assert probe.unconverged(totals(a=["blue"] * 80 + ["green"] * 8), [A], tenth) == []
 
-    def test_chance_is_granted_but_not_more(self) -> None:
-        random.seed(2)
-        half = Expectation("green", 0.5, 0.0, 20)
+    @pytest.mark.parametrize(
+        ("share", "before", "needed"),
+        [
+            (1.0, 0.0, 20),
+            (0.5, 0.0, 20),
+            (0.1, 0.0, 88),
+            (0.9, 1.0, 88),
+            (0.01, 0.0, 917),
+            (0.001, 0.0, 1000),
+            (0.3, 0.1, 205),
+            (0.5, 0.3, 345),
+            (0.1, 0.1, 88),
+        ],
+    )
+    def test_it_takes_as_many_answers_as_the_statement_needs(self, share: float, before: float, needed: int) -> None:
+        expected = Expectation("green", share, 0.0, 20, before)
+        assert expected.needed() == needed
+        few: list[str | None] = ["blue"] * (needed - 1)
+        assert probe.unconverged(totals(a=few), [A], expected) == [f"{A}: {needed - 1} of {needed} answers"]
 
-        def converged(share: float) -> bool:
-            colors: list[str | None] = [random.choices(["green", "blue"], [share, 1 - share])[0] for _ in range(50)]
-            return not probe.unconverged(totals(a=colors), [A], half)
+    def test_a_colour_is_not_missed_where_so_few_answers_prove_nothing(self) -> None:
+        assert probe.unconverged(totals(a=["blue"] * 1000), [A], Expectation("green", 0.001, 0.0, 20)) == []
 
-        assert sum(converged(0.5) for _ in range(500)) >= 490
-        assert sum(converged(0.1) for _ in range(500)) <= 10
+    @pytest.mark.parametrize(
+        ("before", "share"), [(0.0, 0.01), (0.01, 0.05), (0.0, 0.05), (0.0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.0, 0.5)]
+    )
+    def test_nodes_that_moved_converge_within_a_minute_and_a_stuck_one_does_not(
+        self, before: float, share: float
+    ) -> None:
+        expected = Expectation("green", share, 0.0, 20, before)
+        chance = random.Random(1)
+
+        def converges(*shares: float) -> bool:
+            seen = Totals(recent={address: deque(maxlen=1000) for address in (A, B)})
+            for _poll in range(30):
+                for node, part in zip((A, B), shares, strict=True):
+                    count = expected.at_once(5)
+                    seen.recent[node].extend("green" if chance.random() < part else "blue" for _ in range(count))
+                if not probe.unconverged(seen, [A, B], expected):
+                    return True
+            return False
+
+        runs = 1000
+        assert sum(converges(share, share) for _ in range(runs)) >= 0.999 * runs
+        assert sum(converges(share, before) for _ in range(runs // 2)) <= (0 if before == 0 else 0.004 * runs)
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "x", "http://"])
