@@ -106,7 +106,32 @@ def test_python_requirements_hold_for_the_tested_versions():
             assert not line or line.startswith("#"), f"'{line}' names no oldest version"
 
 
+def untold(released: dict[str, Any], added: dict[str, str]) -> list[str]:
+    """Modules, filters and roles that are in a released version and not in its change log."""
+    told = set()
+    for release in released.values():
+        lists = [release.get("modules", []), *release.get("plugins", {}).values(), *release.get("objects", {}).values()]
+        told |= {entry["name"] for entries in lists for entry in entries}
+    return sorted(name for name, version in added.items() if version in released and name not in told)
+
+
+def test_the_change_log_names_all_that_was_released():
+    plugins = [*tree.MODULES, *(tree.ROOT / "plugins" / "filter").glob("*.py")]
+    added = {path.stem: str(tree.documentation(path)["DOCUMENTATION"]["version_added"]) for path in plugins}
+    for role in tree.ROLES:
+        spec = tree.load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]
+        added[role.name] = str(spec["version_added"])
+    released = tree.load(tree.ROOT / "changelogs" / "changelog.yaml")["releases"]
+    assert tree.load(tree.ROOT / "galaxy.yml")["version"] in released
+    assert not untold(released, added)
+
+
 # The checks themselves can fail.
+
+
+def test_what_the_change_log_leaves_out_is_found():
+    released = {"1.0.0": {"modules": [{"name": "a"}], "plugins": {"filter": [{"name": "b"}]}}}
+    assert untold(released, {"a": "1.0.0", "b": "1.0.0", "c": "1.0.0", "later": "1.1.0"}) == ["c"]
 
 
 @pytest.mark.parametrize(
