@@ -292,7 +292,9 @@ def describe_traffic(forwards: list, groups: dict) -> dict:
     :param groups: ``{color: {"arn", "total"}}``.
     :returns: ``consistent``, ``live_color``, ``empty``.
     """
-    consistent = bool(forwards) and all(same_shares(forwards[0]["weights"], item["weights"]) for item in forwards)
+    # Where one names a group of weight 0 and another does not, traffic is divided alike.
+    weights = [{arn: weight for arn, weight in item["weights"].items() if weight} for item in forwards]
+    consistent = bool(weights) and all(same_shares(weights[0], other) for other in weights)
     carrying = {arn for item in forwards for arn, weight in item["weights"].items() if weight}
     colors = [color for color, group in groups.items() if group["arn"] in carrying]
     live = colors[0] if len(colors) == 1 and len(carrying) == 1 else None
