@@ -49,6 +49,14 @@ options:
       - With O(state=present), deregister targets that O(targets) does not name.
     type: bool
     default: false
+  forwards:
+    description:
+      - ARNs of listeners, whose default action is meant, and of listener rules.
+      - With O(purge=true), nothing is changed when targets would be deregistered while one of these sends traffic to
+        the target group.
+    type: list
+    elements: str
+    default: []
   wait:
     description:
       - With O(state=present), wait until the targets are healthy, or unused because no load balancer uses the target
@@ -72,8 +80,9 @@ author:
   - TechCorp (@techcorp)
 notes:
   - Needs the permissions C(elasticloadbalancing:DescribeTargetGroups), C(elasticloadbalancing:DescribeTargetHealth),
-    C(elasticloadbalancing:RegisterTargets) and C(elasticloadbalancing:DeregisterTargets), and C(s3:GetObject) and
-    C(s3:PutObject) for O(fence), which is also prolonged when it is near its end.
+    C(elasticloadbalancing:RegisterTargets) and C(elasticloadbalancing:DeregisterTargets), for O(forwards)
+    C(elasticloadbalancing:DescribeListeners) and C(elasticloadbalancing:DescribeRules), and for O(fence), which is also
+    prolonged when it is near its end, C(s3:GetObject) and C(s3:PutObject).
   - The calls for O(fence) are not in RV(calls) and RV(api_calls).
 seealso:
   - module: techcorp.rag_admin.alb_target_health
@@ -186,6 +195,7 @@ ARGUMENT_SPEC = {
     },
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "purge": {"type": "bool", "default": False},
+    "forwards": {"type": "list", "elements": "str", "default": []},
     "wait": {"type": "bool", "default": False},
     "wait_timeout": {"type": "int", "default": 330},
     "fence": {

@@ -234,6 +234,25 @@ def plan_targets(current: list, wanted: list, state: str, purge: bool) -> dict:
     }
 
 
+def require_no_traffic(group: str, actions: dict, purged: list) -> None:
+    """Refuse to purge targets of a group that carries traffic: they serve, and nothing has replaced them yet.
+
+    :param actions: action lists by ARN of the listener or rule.
+    :raises Failure: naming where the group has weight.
+    """
+    carrying = {}
+    for arn, items in actions.items():
+        if transformations.forward_index(items) is not None:
+            carrying[arn] = transformations.forward_of(items)["weights"].get(group, 0)
+    found = [f"weight {weight} on {arn}" for arn, weight in carrying.items() if weight]
+    if found:
+        raise Failure(
+            f"no traffic to {group} before {', '.join(_text(_key(target)) for target in purged)} are purged from it",
+            ", ".join(found),
+            "Nothing was changed. Take its traffic away first (alb_traffic), or name these targets too.",
+        )
+
+
 def _key(target: dict) -> tuple:
     return (target["id"], target["port"])
 

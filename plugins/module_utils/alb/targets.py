@@ -16,12 +16,15 @@ def run(connect: Connector, params: dict, check_mode: bool) -> dict:
     """The module's result.
 
     :raises FenceLost: when the rollout is somebody else's.
-    :raises Failure: when a call fails, or the wait is over.
+    :raises Failure: when targets that serve would be purged, a call fails, or the wait is over.
     """
     aws = connect("elbv2", NORMAL)
     group, wanted = _resolve(aws, params["target_group"], params["targets"])
     current = transformations.targets_from_boto(api.describe_target_health(aws, group))
     planned = plan.plan_targets(current, wanted, params["state"], params["purge"])
+    if planned["deregister"] and params["purge"] and params["forwards"]:
+        require_region(params["forwards"], aws.region)
+        plan.require_no_traffic(group, waiters.read_forwards(aws, params["forwards"]), planned["deregister"])
     if check_mode:
         if planned["register"]:
             connect.log.plan("RegisterTargets", group)

@@ -197,7 +197,7 @@ def wanted_targets(*numbers):
 
 
 def change_targets(connect, arns, numbers, **options):
-    defaults = {"state": "present", "purge": False, "wait": True, "wait_timeout": 60, "fence": None}
+    defaults = {"state": "present", "purge": False, "wait": True, "wait_timeout": 60, "fence": None, "forwards": []}
     return targets.run(
         connect, {"target_group": arns.green, "targets": wanted_targets(*numbers), **defaults, **options}, False
     )
@@ -250,3 +250,30 @@ def test_the_fence_is_asked_before_targets_change(memory, connect, arns, monkeyp
         change_targets(connect, arns, [1], purge=True, wait=False, fence=fence)
     assert asked == [("b", "k", 7)] * 3
     assert (memory.called("RegisterTargets"), memory.called("DeregisterTargets")) == (2, 0)
+
+
+def forward(weights):
+    groups = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in weights.items()]
+    return [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+
+
+@pytest.mark.usefixtures("_accepting")
+@pytest.mark.parametrize(("weight", "purged"), [(10, False), (0, True)])
+def test_targets_that_serve_are_not_purged(memory, connect, arns, weight, purged):
+    redirect = [{"Type": "redirect"}]
+    memory.actions = {arns.listener: redirect, arns.rules[0]: forward({arns.blue: 90, arns.green: weight})}
+    memory.targets = {arns.green: [described(1), described(2)]}
+    options = {"purge": True, "wait": False, "forwards": [arns.listener, arns.rules[0]]}
+    if purged:
+        change_targets(connect, arns, [1], **options)
+    else:
+        with pytest.raises(Failure, match=f"10.0.0.2:80 are purged .*; found weight 10 on {arns.rules[0]}"):
+            change_targets(connect, arns, [1], **options)
+    assert memory.called("DeregisterTargets") == purged
+
+
+@pytest.mark.usefixtures("_accepting")
+def test_a_purge_of_nothing_reads_no_forwards(memory, connect, arns):
+    memory.targets = {arns.green: [described(1)]}
+    change_targets(connect, arns, [1, 2], purge=True, wait=False, forwards=[arns.listener])
+    assert memory.called("DescribeListeners") == 0
