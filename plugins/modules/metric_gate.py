@@ -23,8 +23,13 @@ author:
   - TechCorp (@techcorp)
 options:
   checks:
-    description: >-
-      What to judge by. With O(probe) and no check of that source, failed probes are judged too, none being allowed.
+    description:
+      - What to judge by.
+      - >-
+        With O(probe) and no check of that source, failed probes are judged too. The gate fails when, of the newest 200,
+        surely more than 1 % failed (O(checks[].confidence) 0.95): 2 of up to 66, 3 of up to 120, or 5 of 200. A single
+        failure is never enough, and less than 25 requests (5 polls where O(probe.requests) is below 5) are no data;
+        what they lack is asked for within O(grace).
     type: list
     elements: dict
     default: []
@@ -96,10 +101,11 @@ options:
         description:
           - What of the probe to judge.
           - V(failed_ratio) is the part of requests that got no answer or one of 500 or above.
+          - V(recent_failed_ratio) is the same of the newest 200 requests, so that what breaks late is seen at once.
           - V(p95) is the 95th percentile of the seconds that a colour took to answer.
           - V(share) is the part of the answers that a colour gave.
         type: str
-        choices: [failed_ratio, p95, share]
+        choices: [failed_ratio, recent_failed_ratio, p95, share]
       color:
         description: Colour that V(p95) and V(share) are about.
         type: str
@@ -169,7 +175,8 @@ options:
         choices: [none, ratio, seconds]
         default: none
   duration:
-    description: How long to watch, in seconds or as V(30s), V(10m), V(1h30m). V(0) is one poll.
+    description: >-
+      How long to watch, in seconds or as V(30s), V(10m), V(1h30m). V(0) is one poll, or as many as the data takes.
     type: str
     default: "0"
   interval:
@@ -494,7 +501,7 @@ CHECK_SPEC = {
     "baseline_metric": {"type": "dict", "options": METRIC_SPEC},
     "samples_metric": {"type": "dict", "options": METRIC_SPEC},
     "ratio": {"type": "bool", "default": False},
-    "measure": {"type": "str", "choices": ["failed_ratio", "p95", "share"]},
+    "measure": {"type": "str", "choices": ["failed_ratio", "recent_failed_ratio", "p95", "share"]},
     "color": {"type": "str"},
     "baseline_color": {"type": "str"},
     "operator": {"type": "str", "choices": ["<", "<=", ">", ">="], "default": "<="},

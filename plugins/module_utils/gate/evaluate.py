@@ -146,9 +146,12 @@ def judge(check: dict, reading: Reading) -> Finding:
 def _is_lost(check, value, samples):
     """Whether a part of the samples breaks its limit even if all that are still missing were good."""
     bounded = check["unit"] == "ratio" and check["threshold"] is not None and check["operator"] in ("<", "<=")
-    if not bounded or check["confidence"] is not None or _missing(value):
+    if not bounded or _missing(value):
         return False
-    return not OPERATORS[check["operator"]](value * samples / check["min_samples"], check["threshold"])
+    least = value * samples / check["min_samples"]
+    if check["confidence"] is not None:
+        least = lower_bound(least, check["min_samples"], check["confidence"])
+    return not OPERATORS[check["operator"]](least, check["threshold"])
 
 
 def _compare(check, reading, value, surely, text, show):

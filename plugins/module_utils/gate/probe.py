@@ -19,6 +19,8 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors i
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
 
 _THREADS = 16
+# Requests that "recent" means: a version that breaks after an hour is not excused by that hour.
+_RECENT = 200
 # Chance is granted what happens once in a thousand times; a node that looks stuck by chance is asked again anyway.
 _SIGMAS = 3.3
 # A node that has not moved gets many chances to look as if it had, so that more is demanded of it.
@@ -63,6 +65,7 @@ class Totals:
     colors: Counter = field(default_factory=Counter)
     nodes: dict = field(default_factory=dict)
     recent: dict = field(default_factory=dict)
+    failures: deque = field(default_factory=lambda: deque(maxlen=_RECENT))
     seconds: dict = field(default_factory=dict)
 
     def add(self, shots: list) -> None:
@@ -71,6 +74,7 @@ class Totals:
             node = self.nodes.setdefault(shot.address, {"sent": 0, "failed": 0, "colors": {}})
             self.sent += 1
             node["sent"] += 1
+            self.failures.append(bool(shot.error))
             if shot.error:
                 self.failed += 1
                 node["failed"] += 1
@@ -97,6 +101,9 @@ class Totals:
         measure, color = check["measure"], check["color"]
         if measure == "failed_ratio":
             return Reading(value=self.failed / self.sent if self.sent else None, samples=self.sent)
+        if measure == "recent_failed_ratio":
+            count = len(self.failures)
+            return Reading(value=sum(self.failures) / count if count else None, samples=count)
         if measure == "share":
             answered = sum(self.colors.values())
             return Reading(value=self.colors[color] / answered if answered else None, samples=answered)

@@ -81,7 +81,13 @@ class TestSamples:
         assert outcome(reading, threshold=0.01, min_samples=100, unit="ratio") == expected
         assert outcome(reading, threshold=0.01, min_samples=100) == "no_data"
 
-    @pytest.mark.parametrize("limits", [{"operator": ">="}, {"confidence": 0.95}, {"threshold": None, "max_ratio": 2}])
+    @pytest.mark.parametrize(("errors", "expected"), [(0, "no_data"), (2, "no_data"), (5, "fail")])
+    def test_nor_one_that_is_surely_lost(self, errors: int, expected: str) -> None:
+        reading = Reading(value=errors / 10, samples=10)
+        limits = {"threshold": 0.01, "min_samples": 100, "unit": "ratio", "confidence": 0.95}
+        assert outcome(reading, **limits) == expected
+
+    @pytest.mark.parametrize("limits", [{"operator": ">="}, {"threshold": None, "max_ratio": 2}])
     def test_but_only_where_that_can_be_told(self, limits: dict[str, Any]) -> None:
         reading = Reading(value=0.5, samples=10, baseline=0.1)
         assert outcome(reading, **{"threshold": 0.01, "min_samples": 100, "unit": "ratio", **limits}) == "no_data"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -159,6 +161,59 @@ def test_until_the_nodes_have_followed_it_asks_often_and_much(monkeypatch: pytes
     result = world.run()
     assert result["converged_after"] == 8 and result["waited"] == 18
     assert FakeProber.rounds == [18, 18, 18, 18, 18, 5]
+
+
+class TestImplicitCheck:
+    def run(self, monkeypatch: pytest.MonkeyPatch, failing: Callable[[float], bool], **params: Any) -> str:
+        def answer(address: str, _number: int) -> Shot:
+            return Shot(address, "HTTP 502" if failing(world.clock.now - 1000.0) else None, "blue", 0.1)
+
+        world = probing(monkeypatch, answer, **params)
+        try:
+            return world.run()["verdict"]
+        except Failure as failure:
+            return failure.details["verdict"]
+
+    @pytest.mark.parametrize("at", [1, 8, 22])
+    @pytest.mark.parametrize("duration", ["0", "30"])
+    def test_a_single_failure_takes_nothing_back(self, monkeypatch: pytest.MonkeyPatch, at: int, duration: str) -> None:
+        number = itertools.count()
+        assert self.run(monkeypatch, lambda _now: next(number) == at, duration=duration) == "passed"
+
+    @pytest.mark.parametrize("requests", [1, 5, 20])
+    def test_nobody_answering_is_caught_at_once(self, monkeypatch: pytest.MonkeyPatch, requests: int) -> None:
+        assert self.run(monkeypatch, lambda _now: True, duration="0", probe={"requests": requests}) == "failed"
+        assert len(FakeProber.rounds) <= 2
+
+    @pytest.mark.parametrize("requests", [1, 5, 20])
+    def test_what_it_lacks_is_asked_for(self, monkeypatch: pytest.MonkeyPatch, requests: int) -> None:
+        options = {"duration": "0", "interval": 10.0, "grace": 10.0, "probe": {"requests": requests}}
+        assert self.run(monkeypatch, lambda _now: False, **options) == "passed"
+        assert sum(FakeProber.rounds) >= min(25, 5 * requests)
+
+    def test_an_hour_that_was_good_excuses_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.run(monkeypatch, lambda now: now >= 3600, duration="3600") == "failed"
+
+    @pytest.mark.parametrize(
+        ("share", "requests", "least", "most"),
+        [
+            (0.001, 3000, 0, 0.004),
+            (0.02, 100, 0.35, 1),
+            (0.05, 100, 0.85, 1),
+            (0.1, 100, 0.99, 1),
+            (0.1, 200, 0.999, 1),
+        ],
+    )
+    def test_chance(  # type: ignore[no-untyped-def]
+        self, monkeypatch: pytest.MonkeyPatch, share, requests, least, most
+    ) -> None:
+        """So many gates of so many requests fail when this share of the requests does."""
+        chance = random.Random(1)
+        options = {"interval": 1.0, "duration": str(requests // 10 - 1), "probe": {"requests": 10}}
+        runs = 500 if requests <= 200 else 250
+        verdicts = [self.run(monkeypatch, lambda _now: chance.random() < share, **options) for _ in range(runs)]
+        assert least <= verdicts.count("failed") / runs <= most
+        assert set(verdicts) <= {"failed", "passed"}
 
 
 def test_nothing_to_judge_by_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

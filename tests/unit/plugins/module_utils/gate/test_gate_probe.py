@@ -60,12 +60,19 @@ class TestTotals:
         )
         ask = {"color": "green", "baseline_color": "blue"}
         assert result.reading({"measure": "failed_ratio", **ask}).value == 0.1
+        assert result.reading({"measure": "recent_failed_ratio", **ask}) == probe.Reading(value=0.1, samples=10)
         assert result.reading({"measure": "share", **ask}).value == pytest.approx(1 / 3)
         p95 = result.reading({"measure": "p95", **ask})
         assert (p95.value, p95.baseline, p95.samples) == (0.3, 0.1, 3)
 
+    def test_recent_failures_are_not_hidden_by_what_was_long_ago(self) -> None:
+        result = Totals()
+        result.add(shots(A, ["blue"] * 5000) + [Shot(A, "HTTP 502", None, 0.1)] * 10)
+        reading = result.reading({"measure": "recent_failed_ratio", "color": None, "baseline_color": None})
+        assert (reading.value, reading.samples) == (0.05, 200)
+
     def test_nothing_sent_is_no_value(self) -> None:
-        for measure in ("failed_ratio", "share", "p95"):
+        for measure in ("failed_ratio", "recent_failed_ratio", "share", "p95"):
             assert Totals().reading({"measure": measure, "color": "green", "baseline_color": "blue"}).value is None
 
 
