@@ -36,6 +36,13 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.release.plan im
 
 MARKER = ".complete"
 SCRATCH = ".download-"
+# Prints where the interpreter keeps the wheel of pip that it would install into a virtual environment. pip runs from
+# there just as well: that is two seconds less, and the release does not carry an installer.
+FIND_PIP = """
+import ensurepip, os, sysconfig
+folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+print(os.path.join(folder, "pip-" + ensurepip.version() + "-py3-none-any.whl", "pip"))
+"""
 LOCK_SECONDS = 300
 """How long to wait for another build on the same host: longer than one takes on a slow machine."""
 
@@ -182,7 +189,7 @@ def build(root: Path, wanted: Wanted, python: tuple[str, str], fetch, run) -> No
 
     :param python: path and version of the interpreter that the virtual environment is made with.
     :param fetch: called with a path; downloads the artefact there.
-    :param run: called with an argument list; raises Failure when the command fails.
+    :param run: called with an argument list; returns its output, raises Failure when the command fails.
     :raises Failure: as ``unpack`` does, and when the release lacks its command.
     :raises OSError: when the disk is full.
     """
@@ -198,10 +205,11 @@ def build(root: Path, wanted: Wanted, python: tuple[str, str], fetch, run) -> No
             fetch(scratch / "artefact")
             unpack(scratch / "artefact", wanted, python_version, scratch)
             (scratch / "artefact").unlink()
-            run([interpreter, "-m", "venv", str(target)])
+            pip = run([interpreter, "-c", FIND_PIP]).strip()
+            run([interpreter, "-m", "venv", "--without-pip", str(target)])
             run(
                 [
-                    *(str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                    *(str(target / "bin" / "python"), pip, "install", "--quiet", "--disable-pip-version-check"),
                     *("--no-cache-dir", "--no-index", "--find-links", str(scratch / "wheels")),
                     *("--require-hashes", "--requirement", str(scratch / "requirements.lock")),
                 ]

@@ -197,8 +197,8 @@ def test_lock_is_waited_for_and_then_named(release):
 # Takes its time like the real one, which is too slow to be killed at many moments.
 SLOW_PYTHON = """#!/bin/sh -e
 case "$2" in
-    venv) mkdir -p "$3/bin"; sleep 0.2; cp "$0" "$3/bin/python";;
-    pip) sleep 0.4; touch "$(dirname "$0")/installed";;
+    venv) mkdir -p "$4/bin"; sleep 0.2; cp "$0" "$4/bin/python";;
+    install) sleep 0.4; touch "$(dirname "$0")/installed";;
     *) echo 3.11;;
 esac
 """
