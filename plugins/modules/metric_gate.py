@@ -184,8 +184,11 @@ options:
     type: float
     default: 5.0
   grace:
-    description: >-
-      Seconds beyond O(duration) for which checks without data, or whose source does not answer, are waited for.
+    description:
+      - Seconds beyond O(duration) for which checks without data, or whose source does not answer, are waited for.
+      - >-
+        With a check of CloudWatch it is at least a period and 120 s, since no metrics can be there before; so much
+        longer a gate takes that is shorter than that.
     type: float
     default: 10.0
   label:
@@ -194,6 +197,7 @@ options:
   preflight:
     description: >-
       Only see whether each source answers and each query is understood. Fails otherwise, and waits for nothing.
+      CloudWatch is asked for the last five periods.
     type: bool
     default: false
   probe:

@@ -17,6 +17,9 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors i
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
 
 _COUNTS = ("Sum", "SampleCount")
+_PERIODS_BACK = 5
+# Seconds after a period's end by which an Application Load Balancer's metrics are to be had.
+_PUBLISHED_AFTER = 120.0
 _KINDS = (("value", "metric"), ("baseline", "baseline_metric"), ("samples", "samples_metric"))
 
 
@@ -28,7 +31,7 @@ def read(aws: Aws, checks: list, start: float, now: float) -> dict:
     :param start, now: seconds since the epoch.
     """
     queries = to_queries(checks)
-    periods = [query["MetricStat"]["Period"] for query in queries]
+    periods = _periods(queries)
     begin = math.ceil(start / min(periods)) * min(periods)
     if begin >= now:
         return {check["name"]: Reading() for check in checks}
@@ -38,6 +41,19 @@ def read(aws: Aws, checks: list, start: float, now: float) -> dict:
         permanent = failure.code in PERMISSION_CODES or failure.code in CREDENTIAL_CODES
         return {check["name"]: Reading(error=str(failure), permanent=permanent) for check in checks}
     return {check["name"]: to_reading(check, index, results) for index, check in enumerate(checks)}
+
+
+def readable_since(checks: list, now: float) -> float:
+    """A start that is so far back that there is something to ask for, in seconds since the epoch.
+
+    Just to see whether it can be: with the gate's own start the range would be empty, and nothing would be asked.
+    """
+    return now - _PERIODS_BACK * max(_periods(to_queries(checks)))
+
+
+def delay(checks: list) -> float:
+    """Seconds until metrics of something that begins now can be there: a whole period, and the time to publish it."""
+    return max(_periods(to_queries(checks))) + _PUBLISHED_AFTER
 
 
 def to_queries(checks: list) -> list:
@@ -96,6 +112,10 @@ def to_reading(check: dict, index: int, results: dict) -> Reading:
     if check["ratio"] and numbers["value"] is not None:
         numbers["value"] = numbers["value"] / samples if samples else None
     return Reading(**numbers)
+
+
+def _periods(queries):
+    return [query["MetricStat"]["Period"] for query in queries]
 
 
 def _combined(values, statistic):

@@ -87,6 +87,7 @@ class Gate:
         self._tallies = [Tally(check) for check in checks]
         self._duration = duration
         self._sources = Sources(connect, params, checks)
+        self._grace = max(params["grace"], self._sources.delay())
         self._lease = lease.Lease(connect, params["fence"]) if params["fence"] else None
         self._controller = owner.find_controller()
         self._converged_at = None if self._sources.expected else 0.0
@@ -106,6 +107,7 @@ class Gate:
 
         :raises Failure: naming what cannot.
         """
+        self._sources.look_back()
         self._read()
         problems = self._problems()
         if problems:
@@ -119,6 +121,7 @@ class Gate:
 
     def predict(self) -> dict:
         """What the sources say now. The real run would look at what it has changed by then, so this is no verdict."""
+        self._sources.look_back()
         self._read()
         return {"changed": False, "warnings": self._problems(), **self._result("not_evaluated")}
 
@@ -146,7 +149,7 @@ class Gate:
             self._sources.converging = False
         self._report(reasons)
         since = elapsed - self._converged_at if self._converged_at is not None else -1.0
-        verdict = evaluate.decide(self._tallies, since, self._duration, self._params["grace"])
+        verdict = evaluate.decide(self._tallies, since, self._duration, self._grace)
         if verdict is None and reasons and elapsed >= self._params["converge_timeout"]:
             raise Failure(
                 f"each node of the load balancer to answer as expected within {self._params['converge_timeout']:g} s",
@@ -221,6 +224,7 @@ class Sources:
         self._aws = None
         self._cloudwatch = {}
         self._cloudwatch_at = None
+        self._start_cloudwatch = self._start
         if self._by_source["probe"] and not params["probe"]:
             raise Failure("probe, since a check's source is probe", "none", "Say what to probe.")
         self.prober = Prober(params["probe"]) if params["probe"] else None
@@ -242,6 +246,15 @@ class Sources:
             readings.update(self._read_cloudwatch())
         return readings
 
+    def look_back(self) -> None:
+        """Read CloudWatch from some periods ago on, so that it is asked at all."""
+        if self._by_source["cloudwatch"]:
+            self._start_cloudwatch = cloudwatch.readable_since(self._by_source["cloudwatch"], self._clock.time())
+
+    def delay(self) -> float:
+        """Seconds until the slowest source can have data."""
+        return cloudwatch.delay(self._by_source["cloudwatch"]) if self._by_source["cloudwatch"] else 0.0
+
     def unconverged(self) -> list:
         """Why the load balancer's nodes do not yet answer as expected."""
         return unconverged(self.totals, self._addresses, self.expected) if self._addresses else ["no address to probe"]
@@ -261,7 +274,7 @@ class Sources:
         if self._cloudwatch_at is None or now - self._cloudwatch_at >= _CLOUDWATCH_INTERVAL:
             self._aws = self._aws or self._connect("cloudwatch", ROLLBACK)
             self._cloudwatch = cloudwatch.read(
-                self._aws.afresh(), self._by_source["cloudwatch"], self._start, self._clock.time()
+                self._aws.afresh(), self._by_source["cloudwatch"], self._start_cloudwatch, self._clock.time()
             )
             self._cloudwatch_at = now
         return self._cloudwatch

@@ -240,6 +240,50 @@ class TestPreflight:
         assert "errors: refused" in str(failure) and failure.details["verdict"] == "unreadable"
 
 
+class TestCloudWatch:
+    """CloudWatch as a stub: `answer` says what it has by the end of the range that it is asked for."""
+
+    def world(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., dict[str, Any]], **params: Any) -> World:
+        metric = {"namespace": "n", "name": "m", "dimensions": {}, "statistic": "Average", "period": 60}
+        checks = [check(source="cloudwatch", metric=metric, threshold=0.5, samples_query=None)]
+        checks[0]["ratio"] = False
+        world = World(monkeypatch, lambda _elapsed: GOOD, checks=checks, interval=10.0, **params)
+        self.asked: list[tuple[float, float]] = []
+
+        def read(_method: str, _resource: str, StartTime: Any, EndTime: Any, **_options: Any) -> dict[str, Any]:
+            self.asked.append((StartTime.timestamp(), EndTime.timestamp()))
+            return answer(EndTime.timestamp())
+
+        aws = SimpleNamespace(read=read)
+        aws.afresh = lambda: aws
+        monkeypatch.setattr(World, "__call__", lambda *_arguments: aws)
+        return world
+
+    def test_is_asked_by_the_preflight_and_in_check_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        denied = AwsFailure("e", "AccessDenied", "t", code="AccessDenied", transient=False, refused=True)
+
+        def answer(_now: float) -> dict[str, Any]:
+            raise denied
+
+        failure = self.world(monkeypatch, answer, preflight=True).failure()
+        assert failure.details["verdict"] == "unreadable" and "AccessDenied" in str(failure)
+        assert self.asked == [(720.0, 1000.0)]
+        assert "AccessDenied" in self.world(monkeypatch, answer).run(check_mode=True)["warnings"][0]
+
+    @pytest.mark.parametrize("duration", ["0", "10", "300"])
+    def test_is_waited_for_until_it_can_have_data(self, monkeypatch: pytest.MonkeyPatch, duration: str) -> None:
+        def answer(now: float) -> dict[str, Any]:
+            values = [0.1] if now >= 1000 + 170 else []
+            return {"MetricDataResults": [{"Id": "value_0", "Values": values}]}
+
+        result = self.world(monkeypatch, answer, duration=duration).run()
+        assert result["verdict"] == "passed" and result["waited"] == max(170, int(duration))
+
+    def test_but_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        failure = self.world(monkeypatch, lambda _now: {"MetricDataResults": []}).failure()
+        assert failure.details["verdict"] == "no_data" and 190 <= failure.details["waited"] <= 200
+
+
 class TestLease:
     fence = {"bucket": "b", "key": "k", "token": 1, "ttl": 9}
     throttled = AwsFailure("e", "f", "t", code="SlowDown", transient=True, refused=True)
