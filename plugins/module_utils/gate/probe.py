@@ -19,6 +19,7 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors i
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate import Reading
 
 _THREADS = 16
+_LONGEST = 120
 # Requests that "recent" means: a version that breaks after an hour is not excused by that hour.
 _RECENT = 200
 # Chance is granted what happens once in a thousand times; a node that looks stuck by chance is asked again anyway.
@@ -211,7 +212,8 @@ class Prober:
         if self._settings["addresses"]:
             return list(self._settings["addresses"])
         try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            # Only families that this machine has an address of: elsewhere each probe over the other one would fail.
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         except OSError as error:
             raise ProbeFailed(f"{self._host} does not resolve: {error}", permanent=False) from error
         return sorted({item[4][0] for item in found})
@@ -243,7 +245,7 @@ class Prober:
                 permanent=True,
             ) from failure
         except (OSError, http.client.HTTPException) as failure:
-            error = type(failure).__name__
+            error = _described(failure)
         finally:
             connection.close()
         return Shot(address, error, color, time.monotonic() - began)
@@ -258,6 +260,12 @@ class Prober:
             return ssl.create_default_context(cafile=self._settings["ca_path"])
         except OSError as error:
             raise Failure("CA certificates in probe.ca_path", f"{error}", "Give a file of PEM certificates.") from error
+
+
+def _described(failure):
+    """An error's kind and what it says, without what differs each time; the kind alone of "OSError" tells nothing."""
+    said = getattr(failure, "strerror", None) or str(failure)
+    return f"{type(failure).__name__}: {said[:_LONGEST]}" if said else type(failure).__name__
 
 
 class _Connection(http.client.HTTPConnection):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import random
+import socket
 from collections import deque
 
 import pytest
@@ -171,6 +173,33 @@ def test_addresses_of_both_families() -> None:
     assert "127.0.0.1" in probe.Prober({**SETTINGS, "url": "http://localhost/"}).addresses()
     given = probe.Prober({**SETTINGS, "url": "http://x/", "addresses": [A, "::1"]})
     assert given.addresses() == [A, "::1"]
+
+
+def test_a_family_that_this_machine_lacks_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    monkeypatch.setattr(probe.socket, "getaddrinfo", lambda *_arguments, **options: asked.update(options) or [])
+    probe.Prober({**SETTINGS, "url": "http://localhost/"}).addresses()
+    assert asked["flags"] & socket.AI_ADDRCONFIG
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "OSError: No route to host"),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+            "ConnectionRefusedError: Connection refused",
+        ),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_an_error_says_what_it_is(monkeypatch: pytest.MonkeyPatch, raised: OSError, said: str) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(probe.socket, "create_connection", refuse)
+    assert [shot.error for shot in probe.Prober({**SETTINGS, "url": "http://localhost/"}).shoot([A])] == [said]
 
 
 def test_a_name_that_does_not_resolve_may_yet() -> None:
