@@ -35,21 +35,23 @@ class Lease:
         self._place = (given["bucket"], given["key"], given["token"])
         self._ttl = given["ttl"]
         self._clock = connect.clock
-        self._renewed = None
+        # Whoever calls us has just renewed it, to begin or to record what it is about to do.
+        self._kept_at = self._clock.monotonic()
+        self._first = True
 
     def keep(self) -> None:
-        """Renew the lease when a third of its time is over.
+        """Renew the lease at the first call, and then whenever a third of its time is over.
 
         :raises fence.FenceLost: when it is somebody else's.
         :raises AwsFailure: when it could not be renewed for so long that it may be.
         """
         now = self._clock.monotonic()
-        if self._renewed is not None and now - self._renewed < self._ttl / 3:
+        if not self._first and now - self._kept_at < self._ttl / 3:
             return
         try:
             fence.renew(self._s3.afresh(), *self._place, self._ttl)
         except AwsFailure as failure:
-            if self._renewed is None or not failure.transient or now - self._renewed > self._ttl * 2 / 3:
+            if not failure.transient or now - self._kept_at > self._ttl * 2 / 3:
                 raise
             return
-        self._renewed = now
+        self._first, self._kept_at = False, now

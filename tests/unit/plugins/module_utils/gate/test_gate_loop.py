@@ -306,6 +306,17 @@ class TestLease:
         world = World(monkeypatch, read, interval=1.0, fence=self.fence)
         assert world.run()["verdict"] == "passed"
 
+    def test_also_at_the_very_beginning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever calls the gate has just renewed the lease."""
+
+        def read(elapsed: float) -> Reading:
+            world.renewal = self.throttled if elapsed < 3 else None
+            return GOOD
+
+        world = World(monkeypatch, read, interval=1.0, fence=self.fence)
+        world.renewal = self.throttled
+        assert world.run()["verdict"] == "passed" and world.renewals[:5] == [0, 1, 2, 3, 4]
+
     def test_but_not_until_the_lease_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def read(elapsed: float) -> Reading:
             world.renewal = self.throttled
