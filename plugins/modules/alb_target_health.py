@@ -160,6 +160,10 @@ owner:
   description: Who holds the lease of the rollout now; null when nobody does.
   returned: when the lease was lost
   type: dict
+lease_lost:
+  description: True. Unlike RV(owner) it always has a value.
+  returned: when the lease was lost
+  type: bool
 calls:
   description: Always empty.
   returned: always

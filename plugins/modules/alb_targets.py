@@ -157,6 +157,10 @@ owner:
   description: Who holds the lease of the rollout now; null when nobody does.
   returned: when the lease was lost
   type: dict
+lease_lost:
+  description: True. Unlike RV(owner) it always has a value.
+  returned: when the lease was lost
+  type: bool
 calls:
   description: The calls that changed something, in their order; in check mode those that would.
   returned: always
