@@ -17,8 +17,8 @@ slot = 0
 values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
 
 # Requests may run for half a minute (LB idle timeout: 60 s), so the buckets reach as far. A quantile is known no better
-# than the bucket it lies in: with steps of 2 and more, a gate that allows twice the old version's p95 missed one time in
-# six a version that took three times as long, and stopped some that took a tenth longer.
+# than the bucket it lies in: with steps of 2 and more, a gate that allows twice the old version's p95 missed one time
+# in six a version that took three times as long, and stopped some that took a tenth longer.
 BUCKETS = (
     *(0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75),
     *(1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0),
