@@ -90,10 +90,10 @@ def run(count: int = 20) -> Outcome:
         heir.playbook.kill()
         died = time.time()
         unseen = ("unshare", "--pid", "--fork", "--mount-proc")
-        before = support.run_module("rollout", _begin(), command=unseen)
+        before = support.run_module("rollout", _begin(), prefix=unseen)
         expires = _expiry()
         time.sleep(max(0.0, expires - time.time()) + 1)
-        after = support.run_module("rollout", _begin(), command=unseen)
+        after = support.run_module("rollout", _begin(), prefix=unseen)
         taken = time.time() - died
         support.say(f"unseen, after {taken:.0f} s: {after.get('decision', after.get('msg'))}")
         late_calls, late_mutations = _late(heir.result["token"])

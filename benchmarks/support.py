@@ -140,7 +140,8 @@ def up() -> None:
         command(*LAB, "host", "up", name, "--distribution", distribution, "--address", address)
     if version_of("bench-blue-1") != LIVE or version_of("bench-green-1") != NEXT:
         say("configure the hosts, which takes a few minutes the first time")
-        demo.publish(demo.Screen())
+        with contextlib.redirect_stdout(sys.stderr):
+            demo.publish(demo.Screen())
         reset(attach=False)
         for playbook in ("database", "monitoring"):
             require(play(playbook), playbook)
@@ -293,32 +294,24 @@ def cpu_waits() -> float:
     return int(some.rpartition("total=")[2]) / 1e6
 
 
-def run_module(name: str, options: dict, **more: Any) -> dict:
-    """Run a module as Ansible runs it on the controller, without the seconds that Ansible takes; return its result."""
-    process = start_module(name, **more)
-    return finish_module(process, options)
+def run_module(name: str, options: dict, prefix: Sequence[str] = ()) -> dict:
+    """Run a module as Ansible runs it on the controller, without the seconds that Ansible takes; return its result.
 
-
-def start_module(name: str, command: Sequence[str] = ()) -> subprocess.Popen:
-    """Start a module, which then waits for its options; ``command`` is put before it."""
-    return subprocess.Popen(
-        [*command, sys.executable, "-m", f"ansible_collections.techcorp.rag_admin.plugins.modules.{name}"],
+    prefix: a command that runs the rest of its line, such as unshare.
+    """
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", f"ansible_collections.techcorp.rag_admin.plugins.modules.{name}"],
         env={**os.environ, **settings.environment(), "PYTHONPATH": str(settings.ROOT / ".ansible" / "collections")},
         cwd=settings.ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
+        capture_output=True,
         text=True,
+        timeout=300,
     )
-
-
-def finish_module(process: subprocess.Popen, options: dict) -> dict:
-    """Give a module its options and return its result."""
-    output, errors = process.communicate(json.dumps({"ANSIBLE_MODULE_ARGS": options}), timeout=300)
     try:
-        return json.loads(output)
+        return json.loads(done.stdout)
     except ValueError:
-        raise BenchmarkError(f"a module said no JSON: {output[-500:]} {errors[-1500:]}") from None
+        raise BenchmarkError(f"{name} answered with no JSON: {done.stdout[-500:]} {done.stderr[-1500:]}") from None
 
 
 def journal(since: int, service: str | None = None, name: str = NAME) -> list[dict]:
