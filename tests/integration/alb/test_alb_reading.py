@@ -216,3 +216,24 @@ def test_a_draining_target_is_registered_again_and_not_drained_twice(run_module,
     gone = targets(run_module, balancer, 1, 2, state="absent", wait=True)
     assert gone.result["targets"] == [] and 4 <= gone.seconds < 12
     assert len(balancer.writes()) == 1
+
+
+def test_what_serves_is_not_purged(run_module, balancer):
+    targets(run_module, balancer, 1, 2)
+    refused = targets(run_module, balancer, 1, purge=True, forwards=balancer.arns)
+    assert refused.failed and f"weight 1 on {balancer.listener}" in refused.result["msg"]
+    assert [entry["action"] for entry in balancer.writes()] == ["RegisterTargets"]
+
+
+def test_who_lost_the_lease_neither_changes_targets_nor_waits(run_module, balancer, record):
+    assert targets(run_module, balancer, 1, fence=record.fence).result["changed"]
+    lost = record.fence
+    record.begin(force=True)
+    balancer.account.control.mark()
+    for ran in (
+        targets(run_module, balancer, 2, fence=lost),
+        run_module("alb_target_health", target_groups=[balancer.blue], fence=lost),
+    ):
+        assert ran.failed and ran.result["owner"] and ran.result["lease_lost"], ran.result
+        assert ran.seconds < 30
+    assert balancer.writes() == []
