@@ -189,7 +189,7 @@ def test_one_long_request_beside(pair: list[Backend]) -> None:
     url = f"http://{pair[0].address}:{pair[0].port}"
     began = time.monotonic()
     future = traffic.start(f"{url}/sleep/0.5", timeout=5)
-    assert time.monotonic() - began < 0.3
+    assert not future.done()
     record = future.result()
     assert (record["status"], record["color"], record["path"]) == (200, "blue", "/sleep/0.5")
     assert record["seconds"] == pytest.approx(0.5, abs=0.2)
