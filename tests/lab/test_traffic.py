@@ -187,7 +187,6 @@ def test_protocols_nodes_colours_and_long_requests(tmp_path: Path, pair: list[Ba
 
 def test_one_long_request_beside(pair: list[Backend]) -> None:
     url = f"http://{pair[0].address}:{pair[0].port}"
-    began = time.monotonic()
     future = traffic.start(f"{url}/sleep/0.5", timeout=5)
     assert not future.done()
     record = future.result()
