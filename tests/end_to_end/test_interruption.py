@@ -60,7 +60,9 @@ def test_a_killed_rollout_is_resumed_to_the_same_end(deployment: Deployment, mom
     applied = [entry for entry in deployment.calls(mark, action="ModifyListener") if entry["applied"]]
     assert len({str(sorted(entry["parameters"].items())) for entry in applied}) == len(applied) >= 2
     # Green was raised only after the gate of the step before: the record's trail has them in this order.
-    events = [(e["event"], (e["detail"].get("position") or {}).get("step")) for e in deployment.record()["audit"]]
+    events = [
+        (e["event"], ((e["detail"] or {}).get("position") or {}).get("step")) for e in deployment.record()["audit"]
+    ]
     for step in (0, 1):
         assert events.index(("verified", step - 1)) < events.index(("intended", step))
 
