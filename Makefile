@@ -24,7 +24,7 @@ lab: setup ## Start the lab: AWS, load balancer, six hosts
 lab-down: ## Remove the lab and all that it made
 	@test ! -x $(PYTHON) || $(PYTHON) -m lab down
 
-demo: setup ## Ship two versions under live traffic, a good and a bad one
+demo: setup ## Ship three versions, the last a broken one, under live traffic
 	@$(PYTHON) -m lab.demo
 
 demo-down: lab-down ## The same as lab-down
