@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -109,6 +110,22 @@ def test_latency_holds_up_only_its_own_call(aws: Any, kind: str) -> None:
     started = time.monotonic()
     aws.s3.list_buckets()
     assert slow >= 0.5 > time.monotonic() - started
+
+
+@pytest.mark.parametrize(("kind", "applied"), [("slow_answer", True), ("lost_call", False)])
+def test_a_removed_fault_lets_go_what_it_holds_up(aws: Any, kind: str, applied: bool) -> None:
+    balancer = aws.balancer()
+    aws.control.mark()
+    aws.control.fault(kind, service="elbv2", action="DeleteListener", seconds=60)
+    client = aws.client("elbv2", retries={"total_max_attempts": 1, "mode": "standard"})
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.delete_listener, ListenerArn=balancer.listener)
+        while not any(fault["befallen"] for fault in aws.control.faults()):
+            time.sleep(0.01)
+        assert not call.done()
+        aws.control.clear_faults()
+        assert (call.exception(10) is None) is applied
+    assert [entry["applied"] for entry in aws.control.journal(action="DeleteListener")] == [applied]
 
 
 def test_a_share_of_the_calls_is_befallen_repeatably() -> None:

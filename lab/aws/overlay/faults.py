@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,7 +33,8 @@ class Fault:
     probability: share of the matching calls that it befalls. seed: makes those choices repeatable.
     skip: matching calls let through first. count: calls that it befalls at most.
     rate and burst: befall only calls beyond a token bucket of `burst` tokens that gains `rate` per second.
-    code, message, status: what the answer says, where the kind's own is not wanted. seconds: how long to wait.
+    code, message, status: what the answer says, where the kind's own is not wanted. seconds: how long to wait; the wait
+    ends when the fault is removed.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Fault:
     _random: random.Random = field(default_factory=random.Random, repr=False)
     _tokens: float = 0.0
     _filled: float = 0.0
+    _removed: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @classmethod
     def parse(cls, document: Any) -> Fault:
@@ -82,7 +84,15 @@ class Fault:
 
     def described(self) -> dict[str, Any]:
         """Return the fault as JSON has it, with how often it matched and befell."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        return {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("_")}
+
+    def wait(self) -> None:
+        """Hold a call up for the fault's seconds."""
+        self._removed.wait(self.seconds)
+
+    def remove(self) -> None:
+        """Let the calls go on that it holds up."""
+        self._removed.set()
 
     def matches(self, call: Call) -> bool:
         """Whether a call is one of those it may befall."""
@@ -122,20 +132,20 @@ def install(lab: Lab) -> None:
             hits = [fault for fault in faults.values() if fault.matches(call) and fault.befalls(now)]
         for fault in hits:
             if fault.kind == "latency":
-                time.sleep(fault.seconds)
+                fault.wait()
         for fault in hits:
             if fault.kind in ("throttle", "deny", "error"):
                 response = _refusal(fault, call)
                 response.fault = fault.id
                 return response
             if fault.kind == "lost_call":
-                time.sleep(fault.seconds)
+                fault.wait()
                 return Response(0, [], b"", error="lost call", fault=fault.id, applied=False, cut=True)
         response = proceed(call)
         for fault in hits:
             response.fault = fault.id
             if fault.kind == "slow_answer":
-                time.sleep(fault.seconds)
+                fault.wait()
         if any(fault.kind == "lost_answer" for fault in hits):
             response.cut = True
             response.error = response.error or "lost answer"
@@ -156,7 +166,10 @@ def install(lab: Lab) -> None:
     def remove(query: dict[str, str], _document: Any) -> dict[str, Any]:
         with lock:
             gone = [int(query["id"])] if "id" in query else list(faults)
-            return {"removed": [number for number in gone if faults.pop(number, None)]}
+            removed = [faults.pop(number) for number in gone if number in faults]
+        for fault in removed:
+            fault.remove()
+        return {"removed": [fault.id for fault in removed]}
 
     lab.layer(befall)
     lab.route("GET", "/faults", show)
