@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +120,24 @@ class Playbook:
     def kill(self) -> None:
         """kill -9 for the controller and everything that it started."""
         os.killpg(self.process.pid, signal.SIGKILL)
+
+    def kill_when(self, condition: Callable[[], bool], patience: float, grace: float = 0) -> bool:
+        """Kill the run ``grace`` seconds after the condition holds, or when it does not within ``patience`` seconds.
+
+        :returns: whether the condition came to hold while the run lived.
+        """
+        reading = threading.Thread(target=self.wait)  # a pipe that nobody reads would stop the run
+        reading.start()
+        deadline = time.monotonic() + patience
+        try:
+            while not (came := condition()) and reading.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(grace if came else 0)
+        finally:
+            if reading.is_alive():
+                self.kill()
+            reading.join()
+        return came
 
     def _take(self, event: dict) -> None:
         kind = event["_event"]

@@ -16,19 +16,13 @@ KINDS = {"before": "lost_call", "inside": "slow_answer"}
 
 def kill_at(deployment: Deployment, version: str, moment: str, **fault) -> None:
     """Start a rollout and kill it at the call that the fault is about."""
-    number = deployment.aws.fault(KINDS[moment], seconds=20, count=1, **fault)
+    number = deployment.aws.fault(KINDS[moment], seconds=60, count=1, **fault)
     run = deployment.start("deploy", version, variables=STEPS)
-    reading = threading.Thread(target=run.wait)  # a pipe that nobody reads would stop it
-    reading.start()
-    deadline = time.monotonic() + 180
-    while not any(one["id"] == number and one["befallen"] for one in deployment.aws.faults()):
-        assert reading.is_alive(), "the rollout ended before the call at which it was to be killed"
-        assert time.monotonic() < deadline, "the rollout never came to the call at which it was to be killed"
-        time.sleep(0.05)
-    time.sleep(0.2)
-    run.kill()
-    reading.join()
+    came = run.kill_when(
+        lambda: any(one["id"] == number and one["befallen"] for one in deployment.aws.faults()), 180, grace=0.2
+    )
     deployment.aws.clear_faults(number)
+    assert came, "the rollout never came to the call at which it was to be killed"
 
 
 @pytest.mark.parametrize(
