@@ -121,7 +121,7 @@ def test_up_again_changes_nothing() -> None:
     begun = time.monotonic()
     lab("up")
     assert identity() == before
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 10
     assert len(before[0]) == len(settings.HOSTS)
 
 
@@ -139,7 +139,7 @@ def test_a_host_is_up_in_seconds(distribution: str, version: str) -> None:
     try:
         begun = time.monotonic()
         address = lab("host", "up", name, "--distribution", distribution).stdout.split()[1]
-        assert time.monotonic() - begun < 60
+        assert time.monotonic() - begun < 20
         assert ssh(address, ". /etc/os-release; echo $VERSION_ID").strip() == version
         assert ssh(address, "systemctl is-system-running --wait").strip() == "running"
         assert ssh(address, "getent hosts db-1").split()[0] == str(SUBNET[31])

@@ -162,21 +162,24 @@ def test_restore_is_one_call_each_and_no_read_before(run_module, balancer):
     assert all(balancer.weights(arn) == {balancer.blue: 1} for arn in balancer.arns)
 
 
-def test_restore_from_within_a_playbook(run_playbook, balancer, record):
+def test_restore_takes_two_seconds_at_most(run_playbook, balancer, record):
     verdict = {
         "name": "The gate's verdict",
         "ansible.builtin.command": {"argv": ["date", "+%s.%N"]},
         "register": "verdict",
     }
-    back = {
-        "name": "Back",
-        "techcorp.rag_admin.alb_traffic": {"restore": previous(balancer)[:1], "fence": record.fence},
-    }
-    began = run_playbook([verdict, back])["verdict"]["stdout"]
-    [write] = balancer.writes()
-    # What it may take is judged by benchmarks/rollback.py, on a machine that does nothing else.
-    took = write["at"] + write["seconds"] - float(began)
-    print(f"from a task's verdict to the answer of the call that moves the traffic back: {took:.2f} s")
+    took = []
+    # Three times, because what else the machine does meanwhile is no part of it.
+    for _try in range(3):
+        back = {
+            "name": "Back",
+            "techcorp.rag_admin.alb_traffic": {"restore": previous(balancer)[:1], "fence": record.fence},
+        }
+        began = run_playbook([verdict, back])["verdict"]["stdout"]
+        [write] = balancer.writes()
+        took.append(write["at"] + write["seconds"] - float(began))
+    print(f"from a task's verdict to the answer of the call that moves the traffic back: {min(took):.2f} s")
+    assert min(took) <= 2
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -189,7 +192,7 @@ def test_restore_comes_through_when_half_of_all_calls_are_throttled(run_ansible,
     assert all(balancer.weights(arn) == {balancer.blue: 1} for arn in balancer.arns)
     assert sum(entry["applied"] for entry in balancer.writes()) == 3
     print(f"rollback of 3 forwards, half throttled: {ran.seconds:.2f} s, {ran.result['api_calls']}")
-    assert ran.seconds <= 30  # not the 90 s of the normal profile
+    assert ran.seconds <= 10
 
 
 def test_restore_gives_up_in_time_and_names_what_remains(run_module, balancer):
@@ -198,7 +201,7 @@ def test_restore_gives_up_in_time_and_names_what_remains(run_module, balancer):
     ran = run_module("alb_traffic", restore=entries)
     assert ran.failed and ran.result["remaining"] == [balancer.rules[1]]
     assert ran.result["restored"] == [balancer.listener, balancer.rules[0]]
-    assert ran.seconds <= 30  # not the 90 s of the normal profile
+    assert ran.seconds <= 12
 
 
 def test_the_fence_lets_its_owner_through_and_nobody_else(run_module, balancer, record):
@@ -221,7 +224,7 @@ def test_without_s3_traffic_goes_back_but_not_forward(run_module, balancer, reco
     back = run_module("alb_traffic", restore=entries, fence={**record.fence, "status": "rolling_back"})
     assert not back.failed and len(balancer.writes()) == 3
     assert "without the fence" in back.shown
-    assert back.seconds <= 30  # not the 90 s of the normal profile
+    assert back.seconds <= 5
     if kind == "deny":
         forth = run_module("alb_traffic", arns=balancer.arns, weights=moved(balancer), fence=record.fence)
         assert forth.failed and "s3:" in forth.result["msg"]

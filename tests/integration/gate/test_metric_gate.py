@@ -51,7 +51,7 @@ class TestProbe:
         with pytest.raises(Failure) as caught:
             gate(probe=probe_of(balancer, timeout=0.5), duration="20")
         details = caught.value.details
-        assert details["verdict"] == "failed" and details["waited"] < 20
+        assert details["verdict"] == "failed" and details["waited"] < 10
         assert any(kind in error or error.startswith("RemoteDisconnected") for error in details["probe"]["errors"])
 
     def test_nobody_listens(self, gate: Gate, balancer: Balancer) -> None:

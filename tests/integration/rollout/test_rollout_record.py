@@ -242,7 +242,7 @@ def test_only_a_rollback_gives_an_s3_that_throttles_up_after_seconds(store: Stor
         pytest.raises(Failure, match=r"SlowDown|[Tt]hrottl"),
     ):
         store.run("begun")
-    assert time.monotonic() - began < 30  # not the 90 s of the normal profile
+    assert time.monotonic() - began < 10
     assert profiles == [NORMAL, ROLLBACK]
 
 
