@@ -38,3 +38,34 @@ options:
         type: str
         choices: [rolling_back]
 """
+
+    # For modules that wait and change nothing.
+    LEASE = r"""
+options:
+  fence:
+    description:
+      - The record of the rollout that this task belongs to. Its lease is renewed when a third of its time is over, and
+        the task stops when somebody else owns the rollout.
+    type: dict
+    suboptions:
+      bucket:
+        description:
+          - S3 bucket of the record.
+        type: str
+        required: true
+      key:
+        description:
+          - S3 key of the record.
+        type: str
+        required: true
+      token:
+        description:
+          - Fencing token, as M(techcorp.rag_admin.rollout) returned it when the rollout was begun.
+        type: int
+        required: true
+      ttl:
+        description:
+          - Seconds that each renewal adds.
+        type: int
+        default: 600
+"""

@@ -48,32 +48,6 @@ options:
       - Seconds to wait at most.
     type: float
     default: 300.0
-  fence:
-    description:
-      - The record of the rollout that this task belongs to. Its lease is renewed when a third of its time is over, and
-        the task stops when somebody else owns the rollout.
-    type: dict
-    suboptions:
-      bucket:
-        description:
-          - S3 bucket of the record.
-        type: str
-        required: true
-      key:
-        description:
-          - S3 key of the record.
-        type: str
-        required: true
-      token:
-        description:
-          - Fencing token, as M(techcorp.rag_admin.rollout) returned it when the rollout was begun.
-        type: int
-        required: true
-      ttl:
-        description:
-          - Seconds that each renewal adds.
-        type: int
-        default: 600
 attributes:
   check_mode:
     description: Reads each group once, does not wait, and claims no success.
@@ -90,6 +64,7 @@ notes:
 seealso:
   - module: techcorp.rag_admin.alb_targets
 extends_documentation_fragment:
+  - techcorp.rag_admin.rollout_fence.lease
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -179,6 +154,7 @@ api_calls:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import health
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.fence import LEASE
 
 ARGUMENT_SPEC = {
     "target_groups": {"type": "list", "elements": "str", "required": True},
@@ -187,15 +163,7 @@ ARGUMENT_SPEC = {
     "stable_polls": {"type": "int", "default": 3},
     "interval": {"type": "float", "default": 5.0},
     "timeout": {"type": "float", "default": 300.0},
-    "fence": {
-        "type": "dict",
-        "options": {
-            "bucket": {"type": "str", "required": True},
-            "key": {"type": "str", "required": True, "no_log": False},
-            "token": {"type": "int", "required": True, "no_log": False},
-            "ttl": {"type": "int", "default": 600},
-        },
-    },
+    "fence": LEASE,
 }
 
 

@@ -184,6 +184,7 @@ api_calls:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import targets
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.fence import FENCE
 
 ARGUMENT_SPEC = {
     "target_group": {"type": "str", "required": True},
@@ -202,15 +203,7 @@ ARGUMENT_SPEC = {
     "forwards": {"type": "list", "elements": "str", "default": []},
     "wait": {"type": "bool", "default": False},
     "wait_timeout": {"type": "int", "default": 330},
-    "fence": {
-        "type": "dict",
-        "options": {
-            "bucket": {"type": "str", "required": True},
-            "key": {"type": "str", "required": True, "no_log": False},
-            "token": {"type": "int", "required": True, "no_log": False},
-            "status": {"type": "str", "choices": ["rolling_back"]},
-        },
-    },
+    "fence": FENCE,
 }
 
 

@@ -211,6 +211,7 @@ lease_lost:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.alb import traffic
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.fence import FENCE
 
 ARGUMENT_SPEC = {
     "arns": {"type": "list", "elements": "str"},
@@ -228,15 +229,7 @@ ARGUMENT_SPEC = {
             "actions": {"type": "list", "elements": "dict", "required": True},
         },
     },
-    "fence": {
-        "type": "dict",
-        "options": {
-            "bucket": {"type": "str", "required": True},
-            "key": {"type": "str", "required": True, "no_log": False},
-            "token": {"type": "int", "required": True, "no_log": False},
-            "status": {"type": "str", "choices": ["rolling_back"]},
-        },
-    },
+    "fence": FENCE,
 }
 
 

@@ -279,28 +279,6 @@ options:
       - Until then it polls every two seconds, or O(interval) where that is less.
     type: float
     default: 0.0
-  fence:
-    description: >-
-      Lease of the rollout (M(techcorp.rag_admin.rollout)). It is renewed while the gate waits; when it is lost the
-      gate stops.
-    type: dict
-    suboptions:
-      bucket:
-        description: Bucket of the record.
-        type: str
-        required: true
-      key:
-        description: Key of the record.
-        type: str
-        required: true
-      token:
-        description: The lease's token.
-        type: int
-        required: true
-      ttl:
-        description: Seconds that each renewal adds.
-        type: int
-        default: 600
   prometheus_url:
     description: Address of Prometheus, without C(/api). Required with a check of that source.
     type: str
@@ -334,6 +312,7 @@ options:
     description: File to append a line to at each poll. The action plugin of the same name sets it, and shows the lines.
     type: path
 extends_documentation_fragment:
+  - techcorp.rag_admin.rollout_fence.lease
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -487,6 +466,7 @@ owner:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.loop import run
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout.fence import LEASE
 
 METRIC_SPEC = {
     "namespace": {"type": "str", "default": "AWS/ApplicationELB"},
@@ -540,12 +520,6 @@ PROBE_SPEC = {
     "expect_share": {"type": "dict", "options": SHARE_SPEC},
     "expect_requests": {"type": "int", "default": 20},
 }
-FENCE_SPEC = {
-    "bucket": {"type": "str", "required": True},
-    "key": {"type": "str", "required": True, "no_log": False},
-    "token": {"type": "int", "required": True, "no_log": False},
-    "ttl": {"type": "int", "default": 600},
-}
 ARGUMENT_SPEC = {
     "checks": {"type": "list", "elements": "dict", "options": CHECK_SPEC, "default": []},
     "duration": {"type": "str", "default": "0"},
@@ -559,7 +533,7 @@ ARGUMENT_SPEC = {
         "mutually_exclusive": [("expect_color", "expect_share")],
     },
     "converge_timeout": {"type": "float", "default": 0.0},
-    "fence": {"type": "dict", "options": FENCE_SPEC},
+    "fence": LEASE,
     "prometheus_url": {"type": "str"},
     "prometheus_username": {"type": "str"},
     "prometheus_password": {"type": "str", "no_log": True},

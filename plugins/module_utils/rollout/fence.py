@@ -10,6 +10,15 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.rollout import 
 
 FenceLost = plan.FenceLost
 
+# The option `fence` of modules that change something, and of those that wait (plugins/doc_fragments/rollout_fence.py).
+_PLACE = {
+    "bucket": {"type": "str", "required": True},
+    "key": {"type": "str", "required": True, "no_log": False},
+    "token": {"type": "int", "required": True, "no_log": False},
+}
+FENCE = {"type": "dict", "options": {**_PLACE, "status": {"type": "str", "choices": ["rolling_back"]}}}
+LEASE = {"type": "dict", "options": {**_PLACE, "ttl": {"type": "int", "default": 600}}}
+
 
 def check(s3: Aws, bucket: str, key: str, token: int) -> None:
     """Return if the token is the lease's, and prolong the lease when two thirds of it are over. One read.
