@@ -133,13 +133,15 @@ class Connector:
         self.clock = clock
         self.log = CallLog()
 
-    def __call__(self, service: str, profile: Profile, log=None) -> Aws:
+    def __call__(self, service: str, profile: Profile, log=None, region: str = "") -> Aws:
+        """A client, of the module's region unless another one is named."""
         config = dict(self._module.params.get("aws_config") or {})
         for timeout in ("connect_timeout", "read_timeout"):
             limit = getattr(profile, timeout)
             config[timeout] = min(float(config.get(timeout) or limit), limit)
         config["retries"] = {"total_max_attempts": 1, "mode": "standard"}
-        return Aws(self._module.client(service, aws_config=config), profile, log or self.log, self.clock)
+        elsewhere = {"region": region} if region else {}
+        return Aws(self._module.client(service, aws_config=config, **elsewhere), profile, log or self.log, self.clock)
 
 
 def execute(module, run) -> None:
