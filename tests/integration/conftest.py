@@ -126,7 +126,7 @@ def _environment(endpoint: str) -> dict[str, str]:
     return environment | {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "lab",
-        "AWS_SECRET_ACCESS_KEY": "lab",
+        "AWS_SECRET_ACCESS_KEY": "lab-secret-access-key",
         "AWS_REGION": REGION,
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
     }
