@@ -17,7 +17,7 @@ CATALOGUES = Path(__file__).parent / "unit" / "plugins" / "module_utils" / "post
 COLUMNS = ("vartype", "unit", "context", "min_val", "max_val", "enumvals", "boot_val", "category", "short_desc")
 QUERY = f"""SELECT json_build_object('version', current_setting('server_version'), 'settings',
     (SELECT json_object_agg(name, row_to_json(s)) FROM (SELECT name, {", ".join(COLUMNS)} FROM pg_settings
-     WHERE context <> 'internal' AND name !~ '[.]' ORDER BY name) s))"""
+     WHERE context <> 'internal' AND name !~ '[.]' ORDER BY name) s))"""  # noqa: S608 - of constants
 
 
 def main(psql: list[str]) -> None:

@@ -145,7 +145,8 @@ def _number(value, vartype: str, unit: str | None):
     elif suffix:
         raise UnitError(f"{text!r} has a unit, but the setting is a plain number; leave {suffix!r} out")
     if vartype == "real":
-        return number
+        # A fraction of the base unit is written in that unit again, and would be rounded then.
+        return _rounded(number, _base(unit)[1], unit) if unit else number
     rounded = round(number)  # half to even, as PostgreSQL's rint()
     if rounded == 0 and number != 0:
         raise UnitError(f"{text!r} is less than the setting's unit {unit or 1} and would be rounded to 0")
@@ -170,11 +171,17 @@ def _with_unit(text: str, digits: str, suffix: str, unit: str) -> float:
         raise UnitError(f"{text!r} begins with 0, which PostgreSQL takes for an octal number; leave the 0 out")
     multiplier = _multiplier(sizes[suffix], count * sizes[base])
     number *= multiplier
+    return _rounded(number, suffix, unit)
+
+
+def _rounded(number: float, suffix: str, unit: str) -> float:
+    """Round a number in the base unit to the next smaller unit than the one it was written in, as PostgreSQL does."""
+    count, base, sizes = _base(unit)
     names = list(sizes)
-    if suffix != names[-1]:
-        smaller = _multiplier(sizes[names[names.index(suffix) + 1]], count * sizes[base])
-        number = round(number / smaller) * smaller
-    return number
+    if suffix == names[-1]:
+        return number
+    smaller = _multiplier(sizes[names[names.index(suffix) + 1]], count * sizes[base])
+    return round(number / smaller) * smaller
 
 
 def _multiplier(size: int, base: int) -> float:
