@@ -195,10 +195,13 @@ class Gate:
         }
 
     def _report(self, reasons):
-        parts = [evaluate.describe(tally) for tally in self._tallies]
         if reasons:
-            parts.append("waiting for " + ", ".join(reasons))
-        line = f"gate{self._label()} {self._elapsed:.0f}s/{self._duration:.0f}s  " + "  ".join(parts)
+            shown = [tally for tally in self._tallies if tally.stance() == "failing"]
+            when = f"not yet at every node: {', '.join(reasons)}"
+        else:
+            shown = self._tallies
+            when = f"{self._elapsed - self._converged_at:.0f} of {self._duration:.0f} s"
+        line = "  ".join([f"gate{self._label()}", when, *map(evaluate.describe, shown)])
         if self._params["progress_path"]:
             try:
                 with Path(self._params["progress_path"]).open("a") as file:

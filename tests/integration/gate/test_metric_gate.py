@@ -237,7 +237,7 @@ class TestCloudWatch:
 def test_progress_is_shown_while_it_waits(run_ansible: Callable[..., Any], balancer: Balancer) -> None:
     ran = run_ansible("metric_gate", label="10%", duration="2", interval=0.5, probe=probe_of(balancer))
     lines = [line for line in ran.shown.splitlines() if line.startswith("gate 10%")]
-    assert not ran.failed and len(lines) >= 2 and lines[-1].startswith("gate 10% 2s/2s  probe 0%")
+    assert not ran.failed and len(lines) >= 2 and lines[-1].startswith("gate 10%  2 of 2 s  probe 0%")
 
 
 def test_check_mode_waits_for_nothing(run_module: Callable[..., Any], balancer: Balancer) -> None:

@@ -150,16 +150,17 @@ def probing(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str, int], Shot],
     return World(monkeypatch, lambda _elapsed: GOOD, probe=settings, checks=[], **params)
 
 
-def test_until_the_nodes_have_followed_it_asks_often_and_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_until_the_nodes_have_followed_it_asks_often_and_much(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     def answer(address: str, number: int) -> Shot:
         return Shot(address, None, "blue" if number % 10 else "green", 0.1)
 
     share = {"color": "green", "percent": 10.0, "tolerance": 0.0, "before": 0.0}
-    world = probing(
-        monkeypatch, answer, interval=10.0, duration="10", converge_timeout=60.0, probe={"expect_share": share}
-    )
+    options = {"interval": 10.0, "duration": "10", "converge_timeout": 60.0, "progress_path": str(tmp_path / "p")}
+    world = probing(monkeypatch, answer, probe={"expect_share": share}, **options)
     result = world.run()
     assert result["converged_after"] == 8 and result["waited"] == 18
+    lines = (tmp_path / "p").read_text().splitlines()
+    assert lines[0].startswith("gate 10%  not yet at every node: ") and lines[-1].startswith("gate 10%  10 of 10 s  ")
     assert FakeProber.rounds == [18, 18, 18, 18, 18, 5]
 
 
@@ -336,4 +337,4 @@ def test_an_orphan_stops(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_is_one_line_a_poll(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     World(monkeypatch, lambda _elapsed: GOOD, progress_path=str(tmp_path / "p")).run()
     lines = (tmp_path / "p").read_text().splitlines()
-    assert lines[1] == "gate 10% 3s/10s  errors 0 ≤ 0.5 ok" and len(lines) == 5
+    assert lines[1] == "gate 10%  3 of 10 s  errors 0 ≤ 0.5 ok" and len(lines) == 5
