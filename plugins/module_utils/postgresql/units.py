@@ -64,6 +64,28 @@ def quantity(value, vartype: str, unit: str | None):
     return _text(value, vartype)
 
 
+def reported(text: str, vartype: str):
+    """Read a value as ``pg_settings`` shows it: a bare number in the base unit, on or off."""
+    if vartype == "bool":
+        return _boolean(text)
+    if vartype == "integer":
+        # Modes of files are shown in octal.
+        return int(text, 8) if _OTHER_BASE.fullmatch(text) else int(text)
+    return float(text) if vartype == "real" else text
+
+
+def render_base(canonical) -> str:
+    """Write a canonical value as ``pg_settings`` shows it."""
+    return render_host(canonical, None)
+
+
+def equal(one, other) -> bool:
+    """Whether two canonical values are the same; ``pg_settings`` shows six digits of a real number."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-5)
+    return type(one) is type(other) and one == other
+
+
 def render_host(canonical, unit: str | None) -> str:
     """Write a canonical value as a person would write it in ``postgresql.conf``: ``256MB``, ``5min``, ``on``."""
     if isinstance(canonical, bool):
@@ -125,7 +147,7 @@ def _text(value, vartype: str) -> str:
     text = str(value)
     if "\n" in text or "\r" in text or "\0" in text:
         raise UnitError(f"{text!r} has more than one line")
-    return text.strip().lower() if vartype == "enum" else text
+    return text.strip() if vartype == "enum" else text
 
 
 def _number(value, vartype: str, unit: str | None):

@@ -119,7 +119,7 @@ def test_every_unit_of_the_server_is_known(version):
         (4, "real", None, 4.0, "4", "4"),
         ("0640", "integer", None, 416, "416", "416"),
         (True, "enum", None, "on", "on", "on"),
-        ("LZ4", "enum", None, "lz4", "lz4", "lz4"),
+        ("TLSv1.2", "enum", None, "TLSv1.2", "TLSv1.2", "TLSv1.2"),
         ("yes", "bool", None, True, "on", "1"),
         (["a", "b"], "string", None, "a, b", "a, b", "a, b"),
         ("", "string", None, "", "", ""),
