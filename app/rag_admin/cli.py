@@ -1,4 +1,4 @@
-"""bin/rag-admin: serve, migrate, check."""
+"""bin/rag-admin: serve, migrate, downgrade, check."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from . import __version__, settings
 from .credentials import CredentialsError
@@ -17,18 +18,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="serve HTTP until SIGTERM")
-    commands.add_parser("migrate", help="bring the database's schema to this version; prints JSON")
+    migrate = commands.add_parser("migrate", help="bring the database's schema to this version; prints JSON")
+    migrate.add_argument("--revision", default="head", help="the last migration to apply (default: %(default)s)")
+    migrate.add_argument(
+        "--phase",
+        choices=["expand", "contract", "all"],
+        default="expand",
+        help="contract only when the version before is gone (default: %(default)s)",
+    )
+    migrate.add_argument("--check", action="store_true", help="apply nothing; show the SQL on standard error")
+    downgrade = commands.add_parser("downgrade", help="take migrations back; prints JSON")
+    downgrade.add_argument("revision", help="the newest that stays, or base")
     commands.add_parser("check", help="check settings, database and schema; prints JSON")
-    command = parser.parse_args(argv).command
+    options = parser.parse_args(argv)
     try:
         current = settings.load(os.environ)
     except settings.SettingsError as error:
         print(f"rag-admin: {error}", file=sys.stderr)
         return 2
-    return {"serve": _serve, "migrate": _migrate, "check": _check}[command](current)
+    functions = {"serve": _serve, "migrate": _migrate, "downgrade": _downgrade, "check": _check}
+    return functions[options.command](current, options)
 
 
-def _serve(current: settings.Settings) -> int:
+def _serve(current: settings.Settings, _options: argparse.Namespace) -> int:
     from .server import serve
 
     try:
@@ -39,18 +51,30 @@ def _serve(current: settings.Settings) -> int:
     return 0
 
 
-def _migrate(current: settings.Settings) -> int:
-    from .migrate import MigrationError, migrate
+def _migrate(current: settings.Settings, options: argparse.Namespace) -> int:
+    from .migrate import migrate
+
+    return _say(lambda: migrate(current, options.revision, options.phase, options.check))
+
+
+def _downgrade(current: settings.Settings, options: argparse.Namespace) -> int:
+    from .migrate import downgrade
+
+    return _say(lambda: downgrade(current, options.revision))
+
+
+def _say(work: Callable[[], dict]) -> int:
+    from .migrate import MigrationError
 
     try:
-        print(json.dumps(migrate(current)))
+        print(json.dumps(work()))
     except (MigrationError, CredentialsError) as error:
         print(f"rag-admin: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _check(current: settings.Settings) -> int:
+def _check(current: settings.Settings, _options: argparse.Namespace) -> int:
     from . import credentials, schema
     from .database import Database, DatabaseUnavailable
 

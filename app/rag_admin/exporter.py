@@ -40,7 +40,7 @@ class Instance:
 
 
 def _count(cursor: psycopg2.extensions.cursor) -> int:
-    cursor.execute("SELECT count(*) FROM users WHERE is_active")
+    cursor.execute("SELECT count(*) FROM users WHERE status = 'active'")
     return cursor.fetchone()[0]
 
 

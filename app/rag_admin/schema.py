@@ -1,11 +1,12 @@
 """How the database's schema stands to this code.
 
-The migrations form one line and their file names begin with their revision, ``0001_users.py``, so a worker knows them
-without loading Alembic and SQLAlchemy (a test holds this against Alembic itself).
+The migrations form one line, their file names begin with their revision, ``0001_users.py``, and each says its phase on
+a line of its own, so a worker knows them without loading Alembic and SQLAlchemy (a test holds this against Alembic).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,14 +16,18 @@ import psycopg2.errors
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def revisions() -> list[str]:
-    """Every revision this code knows, oldest first."""
-    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+def revisions() -> dict[str, str]:
+    """Every revision this code knows and its phase, oldest first."""
+    paths = sorted((MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    return {path.name.partition("_")[0]: re.search(r'(?m)^phase = "(\w+)"$', path.read_text())[1] for path in paths}
 
 
 @dataclass(frozen=True)
 class State:
-    """``state`` is ``current``, ``ahead`` or ``behind``; the revisions are the database's and the code's newest."""
+    """How it stands, and the newest revisions of database and code.
+
+    ``state`` is ``current``; ``expanded``, when only contract migrations are missing; ``ahead`` or ``behind``.
+    """
 
     state: str
     database: str | None
@@ -32,7 +37,8 @@ class State:
     def usable(self) -> bool:
         """Whether this code can run on that schema.
 
-        A schema that is ahead is fine: the next version's expand migrations run while this one still serves.
+        A schema that is ahead is fine: the next version's expand migrations run while this one still serves. One that
+        is not contracted yet is too: those migrations wait until the version before is gone.
         """
         return self.state != "behind"
 
@@ -41,19 +47,20 @@ class State:
         return asdict(self)
 
 
-def compare(database: str | None, known: list[str]) -> State:
+def compare(database: str | None, known: dict[str, str]) -> State:
     """Judge the database's revision.
 
     :param database: what ``alembic_version`` holds; None when nothing was ever applied.
-    :param known: the revisions of this code, oldest first.
+    :param known: the revisions of this code and their phases, oldest first.
     """
-    if database == known[-1]:
-        state = "current"
-    elif database is None or database in known:
-        state = "behind"
-    else:  # unknown here, so it was made after this code
+    names = list(known)
+    if database is not None and database not in known:  # so it was made after this code
         state = "ahead"
-    return State(state, database, known[-1])
+    else:
+        missing = names[names.index(database) + 1 :] if database else names
+        needed = [name for name in missing if known[name] != "contract"]
+        state = "current" if not missing else "behind" if needed or not database else "expanded"
+    return State(state, database, names[-1])
 
 
 def current_revision(cursor: psycopg2.extensions.cursor) -> str | None:

@@ -26,7 +26,7 @@ PROBES = {"/health", "/ready"}
 SEARCH = """
 SELECT id, username, email
 FROM users
-WHERE is_active AND (username ILIKE %(pattern)s OR email ILIKE %(pattern)s)
+WHERE status = 'active' AND (username ILIKE %(pattern)s OR email ILIKE %(pattern)s)
 ORDER BY id
 LIMIT %(limit)s
 """

@@ -14,9 +14,9 @@ from tests.app.support import PASSWORD, VERSION
 def server(serve, database):
     made = serve()
     database.sql(
-        "INSERT INTO users (username, email, is_active) VALUES "
-        "('ada', 'ada@example.org', true), ('grace', 'grace@example.org', true), ('adam', 'adam@example.org', false), "
-        "('o''hara', '100%_sure@example.org', true)"
+        "INSERT INTO users (username, email, status) VALUES "
+        "('ada', 'ada@example.org', 'active'), ('grace', 'grace@example.org', 'active'), "
+        "('adam', 'adam@example.org', 'disabled'), ('o''hara', '100%_sure@example.org', 'active')"
     )
     return made
 

@@ -80,7 +80,8 @@ def test_series_are_bounded_and_those_of_the_seed(serve, database):
     server = serve()
     server.stop()
     database.sql(
-        "INSERT INTO users (username, email, is_active) VALUES ('a', 'a', true), ('b', 'b', true), ('c', 'c', false)"
+        "INSERT INTO users (username, email, status) VALUES "
+        "('a', 'a', 'active'), ('b', 'b', 'active'), ('c', 'c', 'disabled')"
     )
     server.start()  # reads the database at once, and then every 15 s
     for number in range(20):
