@@ -148,13 +148,16 @@ def require_restorable(database: dict, region: str) -> None:
 
 
 def _discarded(found: list) -> list:
-    """Those of ours that failed: they restore nothing, and their names are needed again."""
-    return [one for one in found if one.managed and one.failed and not one.held]
+    return [one for one in found if _is_discarded(one)]
+
+
+def _is_discarded(one: Snapshot) -> bool:
+    """Whether it is one of ours that failed: it restores nothing, and its name is needed again."""
+    return one.failed and one.managed and not one.held
 
 
 def _of_name(found: list, identifier: str) -> Snapshot | None:
-    discarded = _discarded(found)
-    return next((one for one in found if one.identifier == identifier and one not in discarded), None)
+    return next((one for one in found if one.identifier == identifier and not _is_discarded(one)), None)
 
 
 def _ready(one: Snapshot, planned: Steps) -> bool:
