@@ -230,6 +230,7 @@ class Sources:
         self._start_cloudwatch = self._start
         if self._by_source["probe"] and not params["probe"]:
             raise Failure("probe, since a check's source is probe", "none", "Say what to probe.")
+        self._probe = params["probe"] or {}
         self.prober = Prober(params["probe"]) if params["probe"] else None
         self._requests = params["probe"]["requests"] if params["probe"] else 0
         self.totals = Totals()
@@ -244,10 +245,16 @@ class Sources:
             readings.update(self._read_probe())
         answers: dict = {}
         for check in self._by_source["prometheus"]:
-            readings[check["name"]] = self._prometheus.read(check, max(elapsed, _LEAST_WINDOW), self._start, answers)
+            window = max(elapsed, _LEAST_WINDOW)
+            readings[check["name"]] = self._prometheus.read(check, window, self._start, self._probed(), answers)
         if self._by_source["cloudwatch"]:
             readings.update(self._read_cloudwatch())
         return readings
+
+    def _probed(self):
+        """How many of the probe's requests the colour answered that it expects, or any where it expects none."""
+        color = self._probe.get("expect_color") or (self._probe.get("expect_share") or {}).get("color")
+        return self.totals.colors[color] if color else self.totals.colors.total()
 
     def look_back(self) -> None:
         """Read CloudWatch from some periods ago on, so that it is asked at all."""

@@ -47,18 +47,19 @@ class Prometheus:
         if settings["username"]:
             self._options.update(url_username=settings["username"], url_password=password, force_basic_auth=True)
 
-    def read(self, check: dict, window: float, start: float, answers: dict) -> Reading:
+    def read(self, check: dict, window: float, start: float, probed: int, answers: dict) -> Reading:
         """Read one check.
 
         :param window: seconds that take the place of ``$window``.
         :param start: seconds since the epoch that take the place of ``$start``.
+        :param probed: requests that take the place of ``$probed``.
         :param answers: of this poll so far, by query: the same query is not asked twice.
         """
         numbers = {}
         for key, option in (("value", "query"), ("baseline", "baseline_query"), ("samples", "samples_query")):
             if not check[option]:
                 continue
-            query = fill_in(check[option], window, start)
+            query = fill_in(check[option], window, start, probed)
             try:
                 if query not in answers:
                     answers[query] = self.query(query)
@@ -83,9 +84,12 @@ class Prometheus:
         return parse(body, query)
 
 
-def fill_in(query: str, window: float, start: float) -> str:
-    """The query with ``$window`` and ``$start`` replaced."""
-    return query.replace("$window", f"{math.ceil(window)}s").replace("$start", f"{start:.3f}")
+def fill_in(query: str, window: float, start: float, probed: int) -> str:
+    """The query with ``$window``, ``$start`` and ``$probed`` replaced."""
+    values = {"$window": f"{math.ceil(window)}s", "$start": f"{start:.3f}", "$probed": str(probed)}
+    for name, value in values.items():
+        query = query.replace(name, value)
+    return query
 
 
 def parse(body: bytes, query: str) -> float | None:

@@ -64,7 +64,8 @@ class World:
         monkeypatch.setattr(loop.owner, "find_controller", lambda: None)
         self.params = {**PARAMS, "checks": [check(threshold=0.5)], "duration": "10", **params}
 
-    def _read(self, _check: Any, _window: float, _start: float, _answers: Any) -> Reading:
+    def _read(self, _check: Any, _window: float, _start: float, probed: int, _answers: Any) -> Reading:
+        self.probed = probed
         elapsed = self.clock.now - 1000.0
         self.looks.append(elapsed)
         return self.read(elapsed)
@@ -148,6 +149,18 @@ def probing(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str, int], Shot],
     options = params.pop("probe", {})
     settings = {"answer": answer, "requests": 5, "expect_color": None, "expect_requests": 20, **options}
     return World(monkeypatch, lambda _elapsed: GOOD, probe=settings, checks=[], **params)
+
+
+@pytest.mark.parametrize("expected", ["green", None])
+def test_a_query_may_subtract_what_the_probe_itself_sent(monkeypatch: pytest.MonkeyPatch, expected: str | None) -> None:
+    def answer(address: str, number: int) -> Shot:
+        return Shot(address, None, "green" if number == 0 else "blue", 0.1)
+
+    monkeypatch.setattr(loop, "Prober", FakeProber)
+    settings = {"answer": answer, "requests": 10, "expect_color": expected, "expect_requests": 1}
+    world = World(monkeypatch, lambda _elapsed: GOOD, probe=settings, duration="0")
+    world.run()
+    assert world.probed == (len(FakeProber.rounds) if expected else sum(FakeProber.rounds)) > 0
 
 
 def test_until_the_nodes_have_followed_it_asks_often_and_much(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

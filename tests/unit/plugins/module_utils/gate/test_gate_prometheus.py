@@ -44,5 +44,5 @@ def test_answers_that_are_no_number_cannot_heal(body: bytes, said: str) -> None:
 
 
 def test_placeholders() -> None:
-    query = 'increase(x{a="b$"}[$window]) - x @ $start'
-    assert prometheus.fill_in(query, 7.2, 1769846400.5) == 'increase(x{a="b$"}[8s]) - x @ 1769846400.500'
+    query = 'increase(x{a="b$"}[$window]) - x @ $start - $probed'
+    assert prometheus.fill_in(query, 7.2, 1769846400.5, 12) == 'increase(x{a="b$"}[8s]) - x @ 1769846400.500 - 12'
