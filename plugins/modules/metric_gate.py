@@ -48,8 +48,8 @@ options:
           - PromQL that gives one number. A query that gives nothing, or NaN, is no data.
           - C($window) is replaced by the time since the gate began (at least C(5s)), C($start) by the time at which it
             began, in seconds since 1970.
-          - C($probed) is replaced by the number of requests of O(probe) that were answered, by the colour that it expects
-            if it expects one. They are not users' - subtract them from the samples, so that they do not stand in for
+          - C($probed) is replaced by the number of requests of O(probe) that were answered, by the colour that is
+            expected if one is. They are not users' - subtract them from the samples, so that they do not stand in for
             them.
           - Of a counter that appears with its first event, C(increase()) sees only what comes after. Subtract its value
             C(@ $start) instead where single errors count.
