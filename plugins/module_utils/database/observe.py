@@ -93,7 +93,8 @@ def install(connection, check_mode: bool) -> bool:
     :param connection: in autocommit mode, as a user that may create a schema.
     """
     body = re.search(r"\$function\$(.*)\$function\$", _INSTALL, re.DOTALL)[1]
-    if one(connection, _INSTALLED, (body,)):
+    # A standby has what its primary has.
+    if one(connection, _INSTALLED, (body,)) or one(connection, "SELECT pg_is_in_recovery()"):
         return False
     if not check_mode:
         with connection.cursor() as cursor:
@@ -115,6 +116,8 @@ def record(connection, tables: list, check_mode: bool = False) -> dict:
         come, with keys that only grow.
     :returns: what :class:`proof.Wanted` takes as ``live``.
     """
+    if one(connection, "SELECT pg_is_in_recovery()"):
+        raise Failure("the primary", "a standby", "Record and drill on the primary's host.")
     beaten = newest(connection)
     if not check_mode:
         one(connection, BEAT)
