@@ -181,7 +181,9 @@ def start_aws(patience: float = 30) -> None:
 
 def _aws_version() -> str:
     code = [
-        path.read_bytes() for name in ("aws", "alb") for path in sorted((settings.ROOT / "lab" / name).rglob("*.py"))
+        path.read_bytes()
+        for name in ("aws", "alb", "rds")
+        for path in sorted((settings.ROOT / "lab" / name).rglob("*.py"))
     ]
     return hashlib.sha256(b"".join(code)).hexdigest()[:12]
 

@@ -34,7 +34,10 @@ RESOURCE_KEYS = (
     "SecretId",
     "CertificateArn",
     "Name",
+    "TargetDBSnapshotIdentifier",
+    "TargetDBInstanceIdentifier",
     "DBInstanceIdentifier",
+    "DBSnapshotIdentifier",
     "DBParameterGroupName",
 )
 # What of an S3 request the journal keeps, besides bucket and key.

@@ -59,6 +59,10 @@ class Control:
         """Count requests as if the data plane had served them (the event of lab.alb); return how many."""
         return self._ask("POST", "requests", document=list(events))["counted"]
 
+    def arrange_snapshot(self, arn: str, age: float = 0, tags: dict[str, str] | None = None) -> None:
+        """Give an RDS snapshot an age in seconds, or tags as only AWS itself sets them."""
+        self._ask("POST", "rds/snapshots", document={"arn": arn, "age": age, "tags": tags or {}})
+
     def _ask(self, method: str, path: str, query: dict[str, Any] | None = None, document: Any = None) -> Any:
         request = urllib.request.Request(
             f"{self.endpoint}/lab/{path}?{urlencode(query or {})}",

@@ -17,6 +17,8 @@ class Settings:
     metrics_period: length of a CloudWatch data point of AWS/ApplicationELB (AWS: 60).
     metrics_delay: how long after its end a data point can be read.
     s3_date_skew: how far the Date header of S3's answers is ahead of this machine's clock.
+    rds_seconds: how long each step of RDS takes at least: creating, backing up, a snapshot, a copy, a reboot …
+    rds_archive_seconds: how often an instance's log is archived, so that LatestRestorableTime moves on (AWS: 300).
     """
 
     lag_a: float = 0.0
@@ -25,6 +27,8 @@ class Settings:
     metrics_period: float = 60.0
     metrics_delay: float = 0.0
     s3_date_skew: float = 0.0
+    rds_seconds: float = 1.0
+    rds_archive_seconds: float = 5.0
 
     def changed(self, values: Mapping[str, object]) -> Settings:
         """Return these settings with some values replaced; raises ValueError naming what is wrong."""
@@ -36,7 +40,7 @@ class Settings:
                 raise ValueError(f"{name} must be a number, not {value!r}")
             if value < 0 and name != "s3_date_skew":
                 raise ValueError(f"{name} must not be negative, not {value}")
-            if value <= 0 and name in ("health_check_scale", "metrics_period"):
+            if value <= 0 and name in ("health_check_scale", "metrics_period", "rds_archive_seconds"):
                 raise ValueError(f"{name} must be above 0, not {value}")
             known[name] = float(value)
         return replace(self, **known)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.lab.account import Account
+from tests.lab.rds_account import Databases
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -87,6 +88,16 @@ def aws(request: pytest.FixtureRequest) -> Any:
     if request.param == "lab":
         account.control.clear_faults()
         account.control.settings(lag_a=0, lag_b=0, s3_date_skew=0)
+
+
+@pytest.fixture
+def rds(aws: Any) -> Iterator[Databases]:
+    """RDS of one of the servers; nothing takes longer than it must."""
+    databases = Databases(aws.endpoint, aws.control)
+    databases.pace(0)
+    yield databases
+    databases.pace(0)
+    databases.clear()
 
 
 @pytest.fixture
