@@ -21,12 +21,6 @@ NOT_ASKED = (
     "prefer-text-field",
     "require-timeout-settings",
 )
-    "prefer-robust-stmts",
-    "require-timeout-settings",
-    "prefer-text-field",
-    "prefer-bigint-over-int",
-    "prefer-identity",
-)
 # The lock that a statement takes on a table that is there: what conflicts with reading or writing.
 STRONG = re.compile(
     r"^(?:ALTER TABLE (?:ONLY )?(?:IF EXISTS )?(?P<alter>\S+)"

@@ -1,4 +1,4 @@
-"""No migration of the application holds others up, or breaks the version before; each rule is shown to find its case."""
+"""No migration of the application holds others up, or breaks the version before; each rule finds its case."""
 
 from __future__ import annotations
 
