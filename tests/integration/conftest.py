@@ -72,7 +72,7 @@ def run_module(endpoint: str) -> Callable[..., Ran]:
     environment = _environment(endpoint)
     environment["PYTHONPATH"] = os.environ["ANSIBLE_COLLECTIONS_PATH"]
 
-    def run(name: str, check: bool = False, **options: Any) -> Ran:
+    def run(name: str, /, check: bool = False, **options: Any) -> Ran:
         arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check}})
         module = f"ansible_collections.techcorp.rag_admin.plugins.modules.{name}"
         done, seconds = _timed([sys.executable, "-m", module], environment, arguments)

@@ -11,6 +11,7 @@ from botocore.parsers import ResponseParserError
 
 from lab.aws import catalogue
 from lab.aws.overlay import rds_parameters
+from tests.lab.account import until
 
 NUMBERS = itertools.count(1)
 
@@ -35,7 +36,14 @@ def make_instance(aws: Any, group: str) -> str:
         MasterUserPassword="correct-horse",
         DBParameterGroupName=group,
     )
+    until(lambda: available(aws, name), 20)
     return name
+
+
+def available(aws: Any, instance: str) -> bool:
+    """Whether an instance does nothing that has to be waited for."""
+    [found] = aws.rds.describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"]
+    return found["DBInstanceStatus"] == "available"
 
 
 def change(name: str, value: str | None, method: str = "pending-reboot") -> dict[str, str]:
@@ -242,14 +250,17 @@ def test_an_instance_waits_for_a_reboot_after_a_static_change(aws: Any) -> None:
     assert status(aws, instance) == "in-sync"
     modify(aws, group, change("shared_buffers", "16384"))
     aws.rds.reboot_db_instance(DBInstanceIdentifier=instance)
+    until(lambda: available(aws, instance), 20)
     assert (status(aws, instance), status(aws, other)) == ("in-sync", "pending-reboot")
 
 
 def test_an_instance_waits_for_a_reboot_after_it_was_given_another_group(aws: Any) -> None:
     instance = make_instance(aws, make_group(aws))
     aws.rds.modify_db_instance(DBInstanceIdentifier=instance, DBParameterGroupName=make_group(aws))
+    until(lambda: available(aws, instance), 20)
     assert status(aws, instance) == "pending-reboot"
     aws.rds.reboot_db_instance(DBInstanceIdentifier=instance)
+    until(lambda: available(aws, instance), 20)
     assert status(aws, instance) == "in-sync"
 
 
