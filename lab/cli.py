@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lab import processes, settings
 from lab.hosts import image, machines
+from lab.rds import host as rds
 from lab.settings import Host
 
 COMMANDS = ("podman", "runc", "mmdebstrap", "haproxy", "ip", "ss", "iptables", "ssh-keygen")
@@ -62,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         action = host.add_parser(name, help=text)
         action.add_argument("names", nargs="+", metavar="NAME")
         action.set_defaults(run=function)
+    databases = commands.add_parser("rds", help="PostgreSQL clusters behind the RDS API").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    clusters = databases.add_parser("up", help="start the host that RDS instances run on, and tell AWS")
+    clusters.add_argument("--name", default=settings.RDS_HOST, help="another than the lab's own is not told to AWS")
+    clusters.add_argument("--distribution", choices=settings.DISTRIBUTIONS, default="bookworm")
+    clusters.set_defaults(run=rds_up, address=None)
     listing = host.add_parser("list", help="list running hosts")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=host_list)
@@ -139,9 +147,10 @@ def _account_up(hosts: list) -> None:
             "lab: the AWS server runs older code than this checkout has; `make lab-down lab` renews it", file=sys.stderr
         )
     started = time.monotonic()
-    from lab import seed
+    from lab import s3, seed
 
     seed.seed()
+    s3.ensure()
     log("account seeded", time.monotonic() - started)
     started = time.monotonic()
     for address in settings.node_addresses(settings.LOAD_BALANCER_BLOCK):
@@ -250,6 +259,26 @@ def host_up(options: argparse.Namespace) -> int:
         host = _host_named(options)
         machines.up(host, machines.containers(), log)
     print(f"{host.name} {host.address}")
+    return 0
+
+
+def rds_up(options: argparse.Namespace) -> int:
+    """Start the host of the RDS instances and make it ready."""
+    host_up(options)
+    host = next(one for one in machines.running() if one.name == options.name)
+    container = next(
+        one for one in machines.containers() if machines.labels(one)[machines.ADDRESS_LABEL] == host.address
+    )
+    started = time.monotonic()
+    rds.prepare(host.address, container["State"]["Pid"])
+    log("PostgreSQL for RDS", time.monotonic() - started)
+    if options.name == settings.RDS_HOST and _aws_answers():
+        from lab.aws.control import Control
+
+        try:
+            Control(settings.AWS_ENDPOINT).rds_host(host.address)
+        except ValueError as error:
+            raise LabError(f"AWS does not take the RDS host: {error}") from error
     return 0
 
 

@@ -38,6 +38,8 @@ REGION = "us-west-2"
 ACCOUNT = "123456789012"
 AWS_PORT = 5000 + NUMBER - 77
 AWS_ENDPOINT = f"http://{GATEWAY}:{AWS_PORT}"
+# S3 by HTTPS under its real name, which hosts resolve to the gateway: some clients insist on TLS.
+S3_HOST = f"s3.{REGION}.amazonaws.com"
 # AWS checks health every 5 s at the most often; the lab once a second, so that a demonstration need not wait.
 AWS_SETTINGS = {"health_check_scale": 0.2}
 AWS_ENVIRONMENT = {
@@ -79,12 +81,16 @@ HOSTS = (
 )
 # Hosts that tests ask for get an address of this range.
 EXTRA_ADDRESSES = tuple(str(SUBNET[n]) for n in range(100, 200))
+# Each RDS instance gets one of these, all of them on the RDS host.
+RDS_ADDRESSES = tuple(str(SUBNET[n]) for n in range(200, 224))
+RDS_HOST = "rds"
 
 APPLICATION = "rag-admin"
 LOAD_BALANCER_BLOCK = 1
 LISTENER_PORT = 8443
 RELEASES_BUCKET = "techcorp-rag-admin-releases"
 ROLLOUTS_BUCKET = "techcorp-rag-admin-rollouts"
+BACKUPS_BUCKET = "techcorp-db-backups"
 DATABASE_PASSWORD = RUNTIME / "database-password"
 DATABASE_SECRET = "rag-admin/database"
 

@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         lab.node_maker = Node
     behaviours.install(lab)
+    if options.rds_host:
+        lab.routes["POST", "/rds/host"]({}, {"address": options.rds_host})
     try:
         servers = server.listen(server.Application(lab), options.bind or ["127.0.0.1"], options.port)
     except OSError as error:
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=5000, help="0 for a free one (5000)")
     parser.add_argument("--state-dir", type=Path, default=Path(".lab"), help="journal and load balancers' files (.lab)")
     parser.add_argument("--data-plane", choices=("haproxy", "none"), default="haproxy", help="none: only the API")
+    parser.add_argument("--rds-host", metavar="ADDRESS", help="a host of `lab rds up`; without one RDS is only the API")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help=f"one of: {', '.join(vars(Settings()))}"
     )

@@ -63,6 +63,10 @@ class Control:
         """Give an RDS snapshot an age in seconds, or tags as only AWS itself sets them."""
         self._ask("POST", "rds/snapshots", document={"arn": arn, "age": age, "tags": tags or {}})
 
+    def rds_host(self, address: str) -> list[str]:
+        """Have RDS instances run on a host that `lab rds up` made; return the major versions that it has."""
+        return self._ask("POST", "rds/host", document={"address": address})["majors"]
+
     def _ask(self, method: str, path: str, query: dict[str, Any] | None = None, document: Any = None) -> Any:
         request = urllib.request.Request(
             f"{self.endpoint}/lab/{path}?{urlencode(query or {})}",

@@ -9,13 +9,13 @@ from typing import Any
 
 from lab.aws.calls import Call, Response
 from lab.aws.settings import Settings
+from lab.rds.host import Host
 from lab.rds.tasks import Tasks
 
 Proceed = Callable[[Call], Response]
 Layer = Callable[[Call, Proceed], Response]
 Route = Callable[[dict[str, str], Any], Any]
 NodeMaker = Callable[[str, str, Path, Callable[[dict[str, Any]], None]], Any]
-Engine = Callable[..., dict[str, Any]]
 
 
 class Lab:
@@ -36,8 +36,8 @@ class Lab:
         self.node_maker: NodeMaker = IdleNode
         self.on_request: Callable[[dict[str, Any]], None] = lambda _event: None
         self.tasks = Tasks(lambda: self.settings.rds_seconds)
-        # Does with PostgreSQL clusters what lab.rds.agent can: engine(action, **arguments). None: only the API.
-        self.engine: Engine | None = None
+        # Runs the PostgreSQL clusters of RDS. None: only the API.
+        self.engine: Host | None = None
         self.route("GET", "/settings", lambda _query, _document: vars(self.settings))
         self.route("POST", "/settings", self._change)
 

@@ -29,6 +29,8 @@ from moto.rds.responses import RDSResponse
 
 from lab.aws.calls import Call, Response
 from lab.aws.core import Lab, Proceed
+from lab.aws.overlay import rds_parameters
+from lab.rds.host import Host
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +49,23 @@ DEFERRED = (
     "allocated_storage", "backup_retention_period", "db_instance_class", "engine_version", "iops",
     "master_user_password", "multi_az", "storage_type",
 )  # fmt: skip
+GROUP_CHANGES = ("ModifyDBParameterGroup", "ResetDBParameterGroup")
+# What the formulas of parameter groups count with, whatever the class: the clusters share one small machine.
+MEMORY = 1 << 30
+# What an instance is when the work on its cluster failed.
+FAILED = {
+    "create": "failed",
+    "restore": "incompatible-restore",
+    "recover": "incompatible-restore",
+    "restart": "incompatible-parameters",
+}
 RESERVED = 'Tag keys cannot start with the reserved prefix "aws:".'
 
 
 def install(lab: Lab) -> None:
     """Replace what moto does with instances."""
-    Instances(lab).install()
+    instances = Instances(lab)
+    instances.install()
 
     def turn(call: Call, proceed: Proceed) -> Response:
         if call.service != "rds":
@@ -60,6 +73,8 @@ def install(lab: Lab) -> None:
         with lab.lock:
             lab.tasks.turn()
             response = proceed(call)
+            if call.action in GROUP_CHANGES:
+                instances.configure()
             lab.tasks.turn()
         return response
 
@@ -72,8 +87,19 @@ def install(lab: Lab) -> None:
             except Exception:
                 log.exception("the loop of RDS")
 
+    def use_host(_query: dict[str, str], document: Any) -> dict[str, Any]:
+        host = Host(document["address"])
+        with lab.lock:
+            if any(True for _ in databases()) and (lab.engine is None or lab.engine.address != host.address):
+                raise ValueError("there are instances already")
+            if lab.engine is None:
+                host.begin()
+                lab.engine = host
+        return {"majors": lab.engine.majors}
+
     lab.layer(turn)
     lab.loop(follow)
+    lab.route("POST", "/rds/host", use_host)
 
 
 def refuse_reserved(tags: Any) -> None:
@@ -172,8 +198,9 @@ class Instances:
             version=instance.engine_version,
             port=instance.port,
             user=instance.master_username,
-            password=instance._master_user_password if hasattr(instance, "_master_user_password") else None,
+            password=getattr(instance, "_master_user_password", None),
             database=instance.db_name,
+            settings=self._settings(instance),
         )
         return instance
 
@@ -258,8 +285,9 @@ class Instances:
     def reboot_db_instance(self, _stock: Any, backend: Any, db_instance_identifier: str) -> DBInstance:
         """Restart an instance; only then static parameters apply."""
         instance = backend.describe_db_instances(db_instance_identifier)[0]
-        _require_available(instance)
-        self._begin(instance, "rebooting", "restart", then=lambda: None)
+        if instance.status != "incompatible-parameters":
+            _require_available(instance)
+        self._begin(instance, "rebooting", "restart", then=lambda: None, settings=self._settings(instance))
         return instance
 
     def stop_db_instance(self, stock: Any, backend: Any, name: str, snapshot: str | None = None) -> DBInstance:
@@ -299,6 +327,7 @@ class Instances:
             snapshot=snapshot.physical,
             version=instance.engine_version,
             port=instance.port,
+            settings=self._settings(instance),
         )
         return instance
 
@@ -333,6 +362,7 @@ class Instances:
             to=moment.replace(tzinfo=UTC).isoformat(),
             version=instance.engine_version,
             port=instance.port,
+            settings=self._settings(instance),
         )
         return instance
 
@@ -403,12 +433,35 @@ class Instances:
             "Port": instance.port,
         }
 
+    def configure(self) -> None:
+        """Give every cluster the values that its group has now; it takes those that need no restart."""
+        for instance in databases():
+            if self._lab.engine and instance.status in ("available", "backing-up"):
+                work = self._work("configure", instance=instance.dbi_resource_id, settings=self._settings(instance))
+                self._lab.tasks.start(
+                    instance, lambda _result, error, of=instance: _tell(error, "configure", of), work=work
+                )
+
+    def _settings(self, instance: DBInstance) -> dict[str, str]:
+        """Return what an instance's parameter group changes, as the cluster takes it."""
+        group = instance.db_parameter_groups()[0]
+        if not self._lab.engine or not group.parameters:
+            return {}
+        values = rds_parameters.values(group, MEMORY)
+        return {name: values[name] for name in group.parameters}
+
     def _add(self, backend: Any, options: dict[str, Any]) -> DBInstance:
         name = options["db_instance_identifier"]
         if name in backend.databases:
             raise DBInstanceAlreadyExists
         backend._validate_db_identifier(name)
         self._check_security_groups(backend, options)
+        majors = self._lab.engine.majors if self._lab.engine else []
+        if majors and options["engine"] == "postgres":
+            options["engine_version"] = _version(options.get("engine_version") or majors[-1])
+            if options["engine_version"].partition(".")[0] not in majors:
+                message = f"Cannot find version {options['engine_version']} for postgres"
+                raise InvalidParameterCombination(message)
         instance = DBInstance(backend, **options)
         backend.databases[name] = instance
         instance.add_event("DB_INSTANCE_CREATE")
@@ -456,7 +509,7 @@ class Instances:
                 return
             if error:
                 _tell(error, action or status, instance)
-                instance.status = "failed" if action in ("create", "restore", "recover") else "available"
+                instance.status = FAILED.get(action or "", "available")
                 return
             if action in ("create", "restore", "recover"):
                 instance.place = result or {"Address": instance.address, "Port": instance.port}
