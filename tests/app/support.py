@@ -109,6 +109,34 @@ class Database:
         self.file.chmod(0o600)
 
 
+def psql(database) -> subprocess.Popen:
+    """A session as the administrator that takes its statements from standard input."""
+    server = database.postgres
+    command = [server.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", server.directory, "-p", str(server.port)]
+    command += ["-U", "admin", "-d", database.name]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, user=server.user, extra_groups=[]
+    )
+
+
+@contextlib.contextmanager
+def held(database, statement: str):
+    """A transaction that stays open with what the statement has locked; yields a function that ends it."""
+    process = psql(database)
+    process.stdin.write(f"BEGIN ISOLATION LEVEL REPEATABLE READ; {statement};\n")
+    process.stdin.flush()
+    idle = "state = 'idle in transaction' AND datname = current_database()"
+    wait_until(
+        lambda: database.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {idle}") == "1",  # noqa: S608
+        what="the open transaction",
+    )
+    try:
+        yield process.kill
+    finally:
+        process.kill()
+        process.communicate()
+
+
 # --- The release
 
 

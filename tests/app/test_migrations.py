@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.support import wait_until
+from tests.app.support import held, psql, wait_until
 
 BEFORE_STATUS = "0002"  # what the version before this one knows
 EXPANDED, HEAD = "0007", "0008"
@@ -71,34 +70,6 @@ class Migrations:
 @pytest.fixture
 def migrations(release, database) -> Migrations:
     return Migrations(release, database)
-
-
-def psql(database) -> subprocess.Popen:
-    """A session as the administrator that takes its statements from standard input."""
-    server = database.postgres
-    command = [server.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", server.directory, "-p", str(server.port)]
-    command += ["-U", "admin", "-d", database.name]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, user=server.user, extra_groups=[]
-    )
-
-
-@contextlib.contextmanager
-def held(database, statement: str):
-    """A transaction that stays open with what the statement has locked; yields a function that ends it."""
-    process = psql(database)
-    process.stdin.write(f"BEGIN ISOLATION LEVEL REPEATABLE READ; {statement};\n")
-    process.stdin.flush()
-    idle = "state = 'idle in transaction' AND datname = current_database()"
-    wait_until(
-        lambda: database.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {idle}") == "1",  # noqa: S608
-        what="the open transaction",
-    )
-    try:
-        yield process.kill
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_contract_waits_for_its_own_run(migrations, serve):
