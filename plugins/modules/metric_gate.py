@@ -30,6 +30,9 @@ options:
         surely more than 1 % failed (O(checks[].confidence) 0.95): 2 of up to 66, 3 of up to 120, or 5 of 200. A single
         failure is never enough, and less than 25 requests (5 polls where O(probe.requests) is below 5) are no data;
         what they lack is asked for within O(grace).
+      - >-
+        While O(probe.expect_share) is below 100 %, what fails hardly shows in all requests. Then of the newest 1000 so
+        much less must fail as that share is, though never less than 0.3 % (O(checks[].confidence) 0.99).
     type: list
     elements: dict
     default: []
@@ -218,7 +221,9 @@ options:
         elements: str
         default: []
       requests:
-        description: Requests to each address at each poll.
+        description:
+          - Requests to each address at each poll. While O(probe.expect_share) is below 100 % they are as many more, up
+            to 30, as make up for it.
         type: int
         default: 5
       timeout:

@@ -21,7 +21,9 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.gate.evaluate i
 _THREADS = 16
 _LONGEST = 120
 # Requests that "recent" means: a version that breaks after an hour is not excused by that hour.
-_RECENT = 200
+RECENT = 200
+# While the version gets a small share of them, it takes more to tell.
+RECENT_OF_SHARE = 1000
 # Chance is granted what happens once in a thousand times; a node that looks stuck by chance is asked again anyway.
 _SIGMAS = 3.3
 # A node that has not moved gets many chances to look as if it had, so that more is demanded of it.
@@ -33,6 +35,8 @@ _MOST = 1000
 # A statement about a share takes some hundred answers: that many polls are to bring them, but no flood.
 _POLLS_TO_CONVERGE = 5
 _MOST_AT_ONCE = 50
+# While a colour gets a small share, so many more requests are made that its part of them still tells something.
+_MOST_WATCHING = 30
 
 
 class ProbeFailed(Exception):
@@ -66,7 +70,7 @@ class Totals:
     colors: Counter = field(default_factory=Counter)
     nodes: dict = field(default_factory=dict)
     recent: dict = field(default_factory=dict)
-    failures: deque = field(default_factory=lambda: deque(maxlen=_RECENT))
+    failures: deque = field(default_factory=lambda: deque(maxlen=RECENT_OF_SHARE))
     seconds: dict = field(default_factory=dict)
 
     def add(self, shots: list) -> None:
@@ -103,8 +107,8 @@ class Totals:
         if measure == "failed_ratio":
             return Reading(value=self.failed / self.sent if self.sent else None, samples=self.sent)
         if measure == "recent_failed_ratio":
-            count = len(self.failures)
-            return Reading(value=sum(self.failures) / count if count else None, samples=count)
+            recent = list(self.failures)[-check.get("recent", RECENT) :]
+            return Reading(value=sum(recent) / len(recent) if recent else None, samples=len(recent))
         if measure == "share":
             answered = sum(self.colors.values())
             return Reading(value=self.colors[color] / answered if answered else None, samples=answered)
@@ -153,6 +157,10 @@ class Expectation:
     def at_once(self, requests: int) -> int:
         """Requests to a node at each poll while it is not yet known to have moved."""
         return max(requests, min(_MOST_AT_ONCE, math.ceil(self.needed() / _POLLS_TO_CONVERGE)))
+
+    def watching(self, requests: int) -> int:
+        """Requests to a node at each poll after that."""
+        return max(requests, min(_MOST_WATCHING, math.ceil(requests / self.share))) if self.share else requests
 
 
 def _deviation(share):

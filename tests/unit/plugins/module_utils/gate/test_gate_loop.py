@@ -174,7 +174,7 @@ def test_until_the_nodes_have_followed_it_asks_often_and_much(monkeypatch: pytes
     assert result["converged_after"] == 8 and result["waited"] == 18
     lines = (tmp_path / "p").read_text().splitlines()
     assert lines[0].startswith("gate 10%  not yet at every node: ") and lines[-1].startswith("gate 10%  10 of 10 s  ")
-    assert FakeProber.rounds == [18, 18, 18, 18, 18, 5]
+    assert FakeProber.rounds == [18, 18, 18, 18, 18, 30]
 
 
 class TestImplicitCheck:
@@ -228,6 +228,20 @@ class TestImplicitCheck:
         verdicts = [self.run(monkeypatch, lambda _now: chance.random() < share, **options) for _ in range(runs)]
         assert least <= verdicts.count("failed") / runs <= most
         assert set(verdicts) <= {"failed", "passed"}
+
+    @pytest.mark.parametrize(
+        ("percent", "failing", "requests", "least", "most"),
+        [(10, 0.02, 660, 0.98, 1), (30, 0.03, 660, 0.99, 1), (10, 0.001, 3000, 0, 0.02)],
+    )
+    def test_chance_at_a_share(  # type: ignore[no-untyped-def]
+        self, monkeypatch: pytest.MonkeyPatch, percent, failing, requests, least, most
+    ) -> None:
+        """The same while the new colour gets so many percent of all requests."""
+        chance = random.Random(1)
+        probe = {"requests": 30, "expect_share": {"color": "green", "percent": percent}}
+        options = {"interval": 1.0, "duration": str(requests // 30 - 1), "probe": probe}
+        verdicts = [self.run(monkeypatch, lambda _now: chance.random() < failing, **options) for _ in range(250)]
+        assert least <= verdicts.count("failed") / 250 <= most
 
 
 def test_nothing_to_judge_by_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
