@@ -58,9 +58,11 @@ _PROBE_CHECK = {
 _PROBE_SAMPLES = 25
 # At a small share a version that fails hardly shows in all requests. So of the newest 1000 as much less must fail as
 # the share is, though never less than 0.3 %. By simulation, at 10 %, of versions that fail a fifth of their requests
-# 99.6 % are caught within 650 of the probe's; 1 of 150 good ones is taken back when 0.1 % of 5000 fail for other reasons.
+# 99.6 % are caught within 650 of the probe's, and one good one in 150 is taken back when 0.1 % of 5000 requests fail for
+# other reasons. Of fewer than 50 a single failure would be enough.
 _LEAST_THRESHOLD = 0.003
 _CONFIDENCE_OF_SHARE = 0.99
+_SAMPLES_OF_SHARE = 50
 
 
 def run(connect: Connector, params: dict, check_mode: bool) -> dict:
@@ -304,7 +306,12 @@ def _probe_check(probe):
     share = (probe.get("expect_share") or {"percent": 100})["percent"] / 100
     if 0 < share < 1:
         threshold = max(check["threshold"] * share, _LEAST_THRESHOLD)
-        check.update(threshold=threshold, confidence=_CONFIDENCE_OF_SHARE, recent=RECENT_OF_SHARE)
+        check.update(
+            threshold=threshold,
+            confidence=_CONFIDENCE_OF_SHARE,
+            recent=RECENT_OF_SHARE,
+            min_samples=_SAMPLES_OF_SHARE,
+        )
     return check
 
 
