@@ -58,8 +58,8 @@ _PROBE_CHECK = {
 _PROBE_SAMPLES = 25
 # At a small share a version that fails hardly shows in all requests. So of the newest 1000 as much less must fail as
 # the share is, though never less than 0.3 %. By simulation, at 10 %, of versions that fail a fifth of their requests
-# 99.6 % are caught within 650 of the probe's, and one good one in 150 is taken back when 0.1 % of 5000 requests fail for
-# other reasons. Of fewer than 50 a single failure would be enough.
+# 99.6 % are caught within 650 of the probe's, and one good one in 150 is taken back when 0.1 % of 5000 requests fail
+# for other reasons. Of fewer than 50 a single failure would be enough.
 _LEAST_THRESHOLD = 0.003
 _CONFIDENCE_OF_SHARE = 0.99
 _SAMPLES_OF_SHARE = 50
