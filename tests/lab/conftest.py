@@ -76,6 +76,11 @@ def stock_endpoint() -> Iterator[str]:
 
 
 @functools.cache
+def _databases(endpoint: str) -> Databases:
+    return Databases(endpoint, Account(endpoint).control)
+
+
+@functools.cache
 def _account(endpoint: str) -> Account:
     return Account(endpoint)
 
@@ -93,7 +98,7 @@ def aws(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def rds(aws: Any) -> Iterator[Databases]:
     """RDS of one of the servers; nothing takes longer than it must."""
-    databases = Databases(aws.endpoint, aws.control)
+    databases = _databases(aws.endpoint)
     databases.pace(0)
     yield databases
     databases.pace(0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.lab.account import REGION, until
+from tests.lab.account import REGION, SESSION, until
 
 NUMBERS = itertools.count(1)
 ELSEWHERE = "us-east-1"
@@ -24,12 +24,21 @@ class Databases:
     def __init__(self, endpoint: str, control: Any) -> None:
         self.endpoint = endpoint
         self.control = control
-        self.here, self.there = self.client("rds", REGION), self.client("rds", ELSEWHERE)
+
+    @functools.cached_property
+    def here(self) -> Any:
+        """RDS of the region that everything is in."""
+        return self.client("rds")
+
+    @functools.cached_property
+    def there(self) -> Any:
+        """RDS of the region that copies go to."""
+        return self.client("rds", ELSEWHERE)
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return a client of a region; it does not retry."""
-        session = boto3.Session(aws_access_key_id="lab", aws_secret_access_key="lab", region_name=region)
-        return session.client(service, endpoint_url=self.endpoint, config=Config(retries={"total_max_attempts": 1}))
+        options = Config(retries={"total_max_attempts": 1})
+        return SESSION.client(service, region_name=region, endpoint_url=self.endpoint, config=options)
 
     def pace(self, seconds: float) -> None:
         """Have each step take so long; nothing on stock moto, where nothing takes time."""

@@ -161,7 +161,7 @@ def test_a_copy_fails_when_its_source_is_deleted(rds: Databases) -> None:
     rds.pace(0.5)
     copied = rds.copy(source, wait=False)
     rds.here.delete_db_snapshot(DBSnapshotIdentifier=source)
-    rds.taken(copied, "failed", rds.there)
+    rds.taken(copied, "failed", rds.there, 2)
 
 
 @pytest.mark.lab_only
