@@ -221,7 +221,7 @@ def _allocate(instance, version, port):
     with _allocation:
         taken = {(about["address"], about["port"]) for about in map(json.loads, _descriptions())}
         there = _addresses()
-        wanted = [(address, port) for address in there] + [(there[0], port + number) for number in range(1, 1000)]
+        wanted = [(address, port) for address in there] + [(there[-1], port + number) for number in range(1, 1000)]
         address, port = next(one for one in wanted if one not in taken)
         directory = ROOT / "instances" / instance
         (directory / "archive").mkdir(parents=True)
@@ -238,7 +238,8 @@ def _descriptions():
 
 def _addresses():
     output = _run("ip", "-json", "-4", "address", "show", "scope", "global")
-    return [address["local"] for link in json.loads(output) for address in link["addr_info"]]
+    own, *extra = [address["local"] for link in json.loads(output) for address in link["addr_info"]]
+    return [*extra, own]
 
 
 def _about(instance):
