@@ -61,7 +61,7 @@ notes:
   - Needs the permissions C(rds:DescribeDBParameterGroups), C(rds:DescribeDBParameters) and C(rds:DescribeDBInstances),
     to change settings C(rds:ModifyDBParameterGroup) and C(rds:ResetDBParameterGroup), to make a group
     C(rds:DescribeEngineDefaultParameters) and C(rds:CreateDBParameterGroup), to delete one
-    C(rds:DeleteDBParameterGroup), and for O(tags) C(rds:ListTagsForResource), C(rds:AddTagsToResource) and
+    C(rds:DeleteDBParameterGroup), and for tags C(rds:ListTagsForResource), C(rds:AddTagsToResource) and
     C(rds:RemoveTagsFromResource).
   - Static settings are written as C(pending-reboot), dynamic ones as C(immediate). RDS does not keep this method, so it
     makes no difference that would have to be changed.
@@ -97,6 +97,11 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.instance }} waits: {{ item.reason }}"
   loop: "{{ tuned.pending_reboot }}"
+
+- name: Delete a group that no DB instance uses any more
+  techcorp.rag_admin.rds_parameters:
+    name: rag-admin-production-14
+    state: absent
 """
 
 RETURN = r"""

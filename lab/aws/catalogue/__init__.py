@@ -49,7 +49,7 @@ def order(name: str) -> str:
 def _described(setting: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     name, kind = setting["name"].lower(), setting["vartype"]
     unit = None if name in facts["unit_not_told"] else setting.get("unit")
-    allowed = {"bool": "0,1", "enum": ",".join(setting.get("enumvals", ())), "string": None}
+    allowed = {"bool": "0,1", "enum": ",".join(filter(None, setting.get("enumvals", ()))), "string": None}
     described = {
         "ParameterName": name,
         "ParameterValue": facts["system_values"].get(name, facts["engine_values"].get(name)),
