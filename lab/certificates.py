@@ -15,18 +15,20 @@ from lab import settings
 
 SERVER_CERTIFICATE = settings.TLS / "server.pem"
 SERVER_KEY = settings.TLS / "server.key"
-NAMES = (f"{settings.APPLICATION}.lab.test", "*.us-west-2.elb.amazonaws.com", "localhost")
+NAMES = (f"{settings.APPLICATION}.lab.test", "*.us-west-2.elb.amazonaws.com", "localhost", settings.S3_HOST)
 # The blocks of load balancers that the certificate holds for: the seeded one, and those that are handed out first.
 BLOCKS = (settings.LOAD_BALANCER_BLOCK, *range(100, 132))
 LIFETIME = timedelta(days=365)
 
 
 def ensure() -> None:
-    """Make the authority and the certificate where they are missing or within a day of their end."""
+    """Make the authority and the certificate where they are missing, lack a name or are within a day of their end."""
     settings.TLS.mkdir(parents=True, exist_ok=True, mode=0o700)
     if all(path.exists() for path in (settings.CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY)):
         certificate = x509.load_pem_x509_certificate(SERVER_CERTIFICATE.read_bytes())
-        if certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=1):
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        lasts = certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=1)
+        if lasts and set(NAMES) <= set(names.get_values_for_type(x509.DNSName)):
             return
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority = _certificate("rag-admin lab CA", authority_key, None, authority_key)

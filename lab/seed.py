@@ -21,6 +21,7 @@ def seed() -> None:
     load_balancer(settings.APPLICATION, settings.LOAD_BALANCER_BLOCK)
     bucket(settings.RELEASES_BUCKET)
     bucket(settings.ROLLOUTS_BUCKET, versioned=True)
+    bucket(settings.BACKUPS_BUCKET)
     database_secret(settings.DATABASE_SECRET, next(host.address for host in settings.HOSTS if host.name == "db-1"))
 
 

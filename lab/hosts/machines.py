@@ -206,6 +206,7 @@ def _run_arguments(host: Host, reference: str) -> list[str]:
         *[argument for key, value in about.items() for argument in ("--label", f"{key}={value}")],
         "--name", f"{settings.NAME}-{host.name}", "--hostname", host.name,
         "--network", settings.NETWORK, "--network-alias", host.name, "--ip", host.address,
+        "--add-host", f"{settings.S3_HOST}:{settings.GATEWAY}",
         "--systemd=always", "--cap-add", "SYS_ADMIN", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768",
         "--volume", f"{public}:/root/.ssh/authorized_keys:ro",
         "--volume", f"{host_key}:/etc/ssh/ssh_host_ed25519_key:ro",
