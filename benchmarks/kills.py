@@ -154,7 +154,8 @@ def _judge(course: Course, whole: list[dict], changes: list[dict]) -> list[str]:
     if _asked(changes) != _asked(whole):
         found.append(f"changed {Counter(call['action'] for call in changes)}, not the same as unkilled")
     events = [(one["event"], ((one["detail"] or {}).get("position") or {}).get("step")) for one in record["audit"]]
-    for step in [step for event, step in events if event == "intended" and step is not None]:
+    # Step -1 is the attachment without traffic.
+    for step in [step for event, step in events if event == "intended" and step is not None and step >= 0]:
         if ("verified", step - 1) not in events[: events.index(("intended", step))]:
             found.append(f"step {step} was begun before the gate of the one before")
     return found
