@@ -141,6 +141,8 @@ overridden:
   sample: ["work_mem in /var/lib/postgresql/15/main/postgresql.auto.conf, line 3"]
 """
 
+from functools import partial
+
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.clock import Clock
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
@@ -156,14 +158,9 @@ def main():
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     if api.psycopg2 is None:
         module.fail_json(msg=missing_required_lib("psycopg2"))
-    environment = {"LC_ALL": "C.UTF-8"}
+    execute = partial(module.run_command, environ_update={"LC_ALL": "C.UTF-8"})
     try:
-        result = settings.run(
-            module.params,
-            module.check_mode,
-            lambda command: module.run_command(command, environ_update=environment),
-            Clock(),
-        )
+        result = settings.run(module.params, module.check_mode, execute, Clock())
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     except OSError as error:

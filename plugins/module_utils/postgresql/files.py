@@ -28,9 +28,9 @@ def parse(text: str) -> tuple[dict, list]:
     :return: the texts of the settings by their names in lower case, the last of each; and the lines that are none.
     """
     found, strange = {}, []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         entry = _ENTRY.fullmatch(line)
-        if entry and not _INCLUDE.match(line):
+        if entry and not entry[1].lower().startswith("include"):
             found[entry[1].lower()] = _unquoted(entry[2])
         elif line.strip() and not line.lstrip().startswith("#"):
             strange.append(line)
@@ -64,9 +64,9 @@ def read(path: Path) -> str | None:
 def place(path: Path, main: Path) -> int:
     """The line of the main file that includes the folder of ``path``.
 
-    :raises Failure: when there is none, or another file follows ``path``'s name nowhere.
+    :raises Failure: when there is none.
     """
-    for number, line in enumerate((read(main) or "").splitlines(), 1):
+    for number, line in enumerate((read(main) or "").split("\n"), 1):
         match = _INCLUDE.match(line)
         if match and match[2].lower() == "include_dir" and main.parent / match[3] == path.parent:
             return number
@@ -92,7 +92,7 @@ def candidate(folder: Path, path: Path, main: Path, text: str) -> Path:
     tried = folder / path.name
     tried.write_text(text, encoding="utf-8")
     number = place(path, main)
-    lines = (read(main) or "").splitlines()
+    lines = (read(main) or "").split("\n")
     for index, line in enumerate(lines):
         match = _INCLUDE.match(line)
         if index == number - 1:
@@ -102,15 +102,16 @@ def candidate(folder: Path, path: Path, main: Path, text: str) -> Path:
         elif match:
             lines[index] = f"{match[2]} '{main.parent / match[3]}'"
     copy = folder / main.name
-    copy.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    copy.write_text("\n".join(lines), encoding="utf-8")
     return copy
 
 
 def write(path: Path, text: str) -> None:
     """Replace a file at once and for good: after a loss of power it is the old or the new one, whole."""
-    # PostgreSQL does not read names in a folder that begin with a dot. What a killed run leaves is written over.
+    # PostgreSQL does not read names in a folder that begin with a dot. What a killed run left goes.
     scratch = path.with_name(f".{path.name}.new")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    scratch.unlink(missing_ok=True)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
     with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
         os.fchmod(descriptor, 0o640)
         handle.write(text)

@@ -198,7 +198,7 @@ def _pending(wanted: dict, before: dict, catalogue: dict, others: list) -> list:
             continue
         why = "PostgreSQL takes it only when it starts"
         if name not in wanted:
-            why += "; it is no longer declared" if name in before else "; it is not of this definition"
+            why += "; the definition does not have it"
         waits.append(
             {
                 "name": name,
