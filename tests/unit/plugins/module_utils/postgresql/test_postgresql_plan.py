@@ -55,6 +55,15 @@ def test_what_was_written_needs_nothing_more(definition):
     assert not again.reload
 
 
+@pytest.mark.parametrize("text", ["it's", "'", "''", "\\", "\\\\'", "a\\tb", "# no comment", " ", "é\x85"])
+def test_texts_are_quoted(text):
+    assert files.parse(files.render({"log_line_prefix": text})) == ({"log_line_prefix": text}, [])
+
+
+def test_quotes_and_backslashes_are_doubled_as_postgresql_reads_them():
+    assert files.render({"a": "it's \\ 5"}).endswith("a = 'it''s \\\\ 5'\n")
+
+
 def test_the_same_value_in_another_form_is_no_change():
     text = "WORK_MEM = 4096kB\njit = 'no' # why\ncheckpoint_completion_target 0.90\nmax_wal_size=1024\n"
     text += "ssl_min_protocol_version = 'tlsv1.2'\n"

@@ -115,6 +115,7 @@ def test_every_unit_of_the_server_is_known(version):
         ("1d", "integer", "min", 1440, "1d", "1440"),
         ("2.5ms", "real", "ms", 2.5, "2.5ms", "2.5"),
         ("500us", "real", "ms", 0.5, "0.5ms", "0.5"),
+        ("1000.5us", "real", "ms", 1.0, "1ms", "1"),
         (0.9, "real", None, 0.9, "0.9", "0.9"),
         (4, "real", None, 4.0, "4", "4"),
         ("0640", "integer", None, 416, "416", "416"),
@@ -206,6 +207,13 @@ def test_values_are_read_as_postgresql_reads_them(value, kind, unit, canonical, 
 def test_a_mistake_is_refused_by_name(value, kind, unit, said):
     with pytest.raises(units.UnitError, match=said):
         units.quantity(value, kind, unit)
+
+
+def test_what_the_server_shows_is_compared_as_it_shows_it():
+    assert units.reported("0640", "integer") == 416
+    assert units.equal(units.reported("0.333333", "real"), 1 / 3)
+    assert not units.equal(units.reported("0.3333", "real"), 1 / 3)
+    assert not units.equal(1, True)
 
 
 def test_another_unit_of_rds_is_converted_or_refused():
