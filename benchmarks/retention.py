@@ -17,14 +17,19 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lab import settings
+
+sys.path.append(str(settings.ROOT / ".ansible" / "collections"))  # where this checkout is a collection
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import CallLog
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rds import backup, snapshots
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rds.snapshots import HOLD_TAG, Snapshot
 
-from benchmarks.support import Figure, say, show
+if TYPE_CHECKING:
+    from benchmarks.support import Figure
 
 HERE, THERE = "us-west-2", "us-east-1"
 INSTANCE = "db"
@@ -378,6 +383,7 @@ def without(rule: str, protection: Callable) -> Callable:
 
 def figures(outcomes: list[Outcome], years: int) -> list[Figure]:
     """As a table."""
+    from benchmarks.support import Figure
 
     def total(name: str) -> int:
         return sum(getattr(outcome, name) for outcome in outcomes)
@@ -396,6 +402,9 @@ def figures(outcomes: list[Outcome], years: int) -> list[Figure]:
 
 def main() -> int:
     """Run the command line."""
+    # The lab's own needs are not there where the simulation is run as a unit test.
+    from benchmarks.support import say, show
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retention", description=__doc__.splitlines()[0])
     parser.add_argument("--years", type=int, default=5, help="years of each life")
     parser.add_argument("--seeds", type=int, default=20, help="how many lives")
