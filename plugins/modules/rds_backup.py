@@ -98,6 +98,9 @@ notes:
     C(kms:GenerateDataKey*) on the key. When the instance is encrypted, its own key needs C(kms:DescribeKey),
     C(kms:CreateGrant) and C(kms:Decrypt).
   - Nothing is deleted when the instance no longer exists. Its last backups stay until somebody deletes them.
+  - A backup counts when it has been restored.
+seealso:
+  - module: techcorp.rag_admin.rds_restore_drill
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules

@@ -157,7 +157,7 @@ def from_aws(exception: Exception, action: str, resource: str, region: str) -> A
         )
     elif code in THROTTLING_CODES:
         todo = "AWS throttled every attempt: find what else calls this API in the account, or run again later."
-    elif code.endswith(("NotFound", "NotFoundException")) or code in ("NoSuchBucket", "NoSuchKey"):
+    elif code.endswith(("NotFound", "NotFoundException", "NotFoundFault")) or code in ("NoSuchBucket", "NoSuchKey"):
         expected = f"{resource} to exist in {region}"
         todo = "Correct its name or ARN, or the region."
     elif not answered:
