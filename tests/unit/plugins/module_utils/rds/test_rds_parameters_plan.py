@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from ansible_collections.techcorp.rag_admin.plugins.filter import postgresql_tuning
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rds import parameters_plan as plan
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rds import parameters_values as values
@@ -178,6 +179,15 @@ def test_the_plan_comes_true_in_as_few_calls_as_there_can_be(data):
 def test_static_changes_come_before_dynamic_ones():
     changes = plan.plan({"work_mem": "65536", "wal_buffers": "8192", "jit": "0", "shared_buffers": "1"}, FIFTEEN, False)
     assert [each.parameter.name for each in changes] == ["shared_buffers", "wal_buffers", "jit", "work_mem"]
+
+
+@pytest.mark.parametrize("family", PARAMETERS)
+@pytest.mark.parametrize("memory", ["instance", "2GB", "64GB"])
+@pytest.mark.parametrize("profile", ["web", "mixed", "analytics"])
+def test_rds_takes_every_definition_that_a_host_takes(profile, memory, family):
+    tuning = postgresql_tuning.FilterModule().filters()["postgresql_tuning"]
+    tuned = tuning({"profile": profile, "memory": memory, "cores": 16})
+    assert set(plan.translate(tuned, PARAMETERS[family])) == set(tuned)
 
 
 def test_tags_of_aws_are_left_alone():
