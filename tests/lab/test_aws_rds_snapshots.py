@@ -103,7 +103,11 @@ def test_a_key_that_is_not_usable_in_the_destination_is_refused(rds: Databases, 
     kms, disabled = rds.client("kms", ELSEWHERE), rds.key(ELSEWHERE)
     kms.disable_key(KeyId=disabled.rpartition("/")[2])
     source = rds.key(REGION)
-    for key in (disabled, source, source.rpartition("/")[2], "alias/none"):
+    # An alias that there is in both regions names the key of one.
+    for region, target in ((REGION, source), (ELSEWHERE, rds.key(ELSEWHERE))):
+        rds.client("kms", region).create_alias(AliasName="alias/both", TargetKeyId=target)
+    alias = f"{source.partition(':key/')[0]}:alias/both"
+    for key in (disabled, source, source.rpartition("/")[2], "alias/none", alias):
         with pytest.raises(ClientError, match="KMSKeyNotAccessibleFault"):
             rds.copy(encrypted, KmsKeyId=key)
 
