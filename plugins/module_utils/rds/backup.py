@@ -65,7 +65,6 @@ class Backup:
         :raises Failure: when it would fail for what there is now.
         """
         planned = self._steps
-        self._require_no_problems(planned, self._first)
         for one in planned.failed_here:
             self._plan_deletion(one, self._here, "failed")
         for one in planned.failed_there:
@@ -76,6 +75,7 @@ class Backup:
         copies = backup_plan.predicted_copies(self._first, self._wanted)
         for identifier in copies:
             self._log.plan("CopyDBSnapshot", identifier)
+        self._require_no_problems(planned, self._first)  # the real run meets them at its end too
         pending = not self._wait and not planned.settled
         if not pending:
             for aws, plan in self._expired:
@@ -171,7 +171,7 @@ class Backup:
         clients = (self._here, self._there)
         shared = {
             one.arn
-            for aws, plan in zip(clients, plans)  # noqa: B905
+            for aws, plan in zip(clients, plans, strict=True)
             for one, _reason in plan["delete"]
             if not one.failed and self._is_shared(aws, one)
         }
@@ -181,7 +181,7 @@ class Backup:
             plans = backup_plan.expired(world, self._wanted)
         for plan in plans:
             plan["delete"] = [(one, reason) for one, reason in plan["delete"] if not one.failed]
-        return [(aws, plan) for aws, plan in zip(clients, plans) if aws is not None]  # noqa: B905
+        return [(aws, plan) for aws, plan in zip(clients, plans, strict=True) if aws is not None]
 
     def _is_shared(self, aws: Aws, one: Snapshot) -> bool:
         try:
