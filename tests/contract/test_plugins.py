@@ -216,7 +216,8 @@ def test_no_module_object_below_the_modules():
 
 def test_nothing_waits_beside_the_waiter():
     """`while` with `sleep` is in the one poll loop and in the retries, which tests run with a clock of their own."""
-    allowed = {"plugins/module_utils/common/clock.py"}
+    # The runner of migrations works under the application's Python, where the clock is not.
+    allowed = {"plugins/module_utils/common/clock.py", "plugins/module_utils/migrations/runner.py"}
     paths = sorted((tree.ROOT / "plugins").rglob("*.py"))
     found = {tree.relative(path) for path in paths if re.search(r"\btime\.sleep\(", path.read_text())}
     assert found <= allowed
