@@ -12,15 +12,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.app.support import APP, VERSION, Aws, Database, Postgres, Release, Server, free_port
+from tests.app.support import Aws, Database, Postgres, Release, Server, free_port, install_release
 
 
 @pytest.fixture(scope="session")
@@ -51,25 +49,8 @@ def database(postgres: Postgres, tmp_path: Path, request) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory) -> Release:
-    """Build a release and install it as a host does: from the tarball alone, every hash checked."""
-    output = tmp_path_factory.mktemp("release")
-    subprocess.run(
-        [sys.executable, str(APP / "build_release.py"), "--version", VERSION, "--output", str(output)], check=True
-    )
-    tarball = output / f"rag-admin-{VERSION}.tar.gz"
-    contents, environment = output / "contents", output / "environment"
-    with tarfile.open(tarball) as tar:
-        tar.extractall(contents)  # noqa: S202 - made a moment ago
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    install = [sys.executable, "-m", "pip", "--python", str(environment), "install", "--quiet", "--no-compile"]
-    install += ["--no-index", "--find-links", "wheels", "--require-hashes", "--requirement", "requirements.lock"]
-    subprocess.run(
-        install,
-        cwd=contents,
-        check=True,
-        env={**os.environ, "PIP_FIND_LINKS": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-    )
-    return Release(tarball, contents, environment)
+    """A release, built and installed."""
+    return install_release(tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture

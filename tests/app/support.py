@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import subprocess
+import sys
+import tarfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,6 +153,29 @@ class Release:
     @property
     def command(self) -> str:
         return str(self.environment / "bin" / "rag-admin")
+
+
+def install_release(output: Path) -> Release:
+    """Build a release and install it as a host does: from the tarball alone, every hash checked."""
+    subprocess.run(
+        [sys.executable, str(APP / "build_release.py"), "--version", VERSION, "--output", str(output)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    tarball = output / f"rag-admin-{VERSION}.tar.gz"
+    contents, environment = output / "contents", output / "environment"
+    with tarfile.open(tarball) as tar:
+        tar.extractall(contents)  # noqa: S202 - made a moment ago
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    install = [sys.executable, "-m", "pip", "--python", str(environment), "install", "--quiet", "--no-compile"]
+    install += ["--no-index", "--find-links", "wheels", "--require-hashes", "--requirement", "requirements.lock"]
+    subprocess.run(
+        install,
+        cwd=contents,
+        check=True,
+        env={**os.environ, "PIP_FIND_LINKS": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+    )
+    return Release(tarball, contents, environment)
 
 
 # --- A running server
