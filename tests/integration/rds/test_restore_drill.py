@@ -240,6 +240,7 @@ def test_a_stale_backup_is_caught(rds, live, drill):
     assert writes(rds) == []
 
 
+@pytest.mark.long
 def test_a_wrong_password_is_told_and_nothing_is_left(rds, live, drill):
     result = drill(login_password="wrong-password", record=False, wait_timeout=60)
     assert "password authentication failed" in result["msg"]
@@ -258,20 +259,22 @@ def test_an_instance_that_does_not_come_up_in_time_is_deleted(rds, live, drill):
 # Refused before anything changes.
 
 
+BAD = [
+    ({"drill_identifier": "LIVE"}, "another name than the instance's"),
+    ({"vpc_security_group_ids": []}, "security groups of the drill's own"),
+    ({"vpc_security_group_ids": ["OWN"]}, "security groups of the drill's own"),
+    ({"vpc_security_group_ids": ["sg-0123456789abcdef0"]}, "sg-0123456789abcdef0 to exist"),
+    ({"db_subnet_group_name": "none"}, "none to exist"),
+    ({"db_parameter_group_name": "none"}, "none to exist"),
+    ({"snapshot_identifier": "none"}, "the snapshot none of"),
+    ({"restore_time": "yesterday"}, "a time with its zone"),
+    ({"restore_time": "2999-01-01T00:00:00Z"}, "a time up to"),
+    ({"ttl": "soon"}, "ttl"),
+]
+
+
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"drill_identifier": "LIVE"}, "another name than the instance's"),
-        ({"vpc_security_group_ids": []}, "security groups of the drill's own"),
-        ({"vpc_security_group_ids": ["OWN"]}, "security groups of the drill's own"),
-        ({"vpc_security_group_ids": ["sg-0123456789abcdef0"]}, "sg-0123456789abcdef0 to exist"),
-        ({"db_subnet_group_name": "none"}, "none to exist"),
-        ({"db_parameter_group_name": "none"}, "none to exist"),
-        ({"snapshot_identifier": "none"}, "the snapshot none of"),
-        ({"restore_time": "yesterday"}, "a time with its zone"),
-        ({"restore_time": "2999-01-01T00:00:00Z"}, "a time up to"),
-        ({"ttl": "soon"}, "ttl"),
-    ],
+    ("options", "said"), [*BAD[:4], *(pytest.param(*each, marks=pytest.mark.long) for each in BAD[4:])]
 )
 def test_bad_input_is_refused_before_anything_changes(rds, live, drill, options, said):
     known = {"LIVE": live.name, "OWN": live.own}
