@@ -10,6 +10,8 @@ from ansible_collections.techcorp.rag_admin.plugins.module_utils.postgresql impo
 from tests.integration.postgresql.conftest import Cluster, Host
 
 pytestmark = pytest.mark.lab
+# What does not depend on the version is tried on one.
+once = pytest.mark.parametrize("host", [17], indirect=True, ids=["PostgreSQL 17"])
 
 SIXTY = {
     "shared_buffers": "192MB", "effective_cache_size": "1GB", "maintenance_work_mem": "96MB", "work_mem": "6MB",
@@ -122,6 +124,7 @@ def test_a_flag_that_the_server_forgot_is_not_believed(cluster: Cluster):
     assert cluster.module({"work_mem": "5MB"})["pending_restart"] == []
 
 
+@once
 def test_what_would_have_no_effect_is_refused(cluster: Cluster):
     cluster.sql("ALTER SYSTEM SET work_mem = '7MB'")
     said = cluster.refuse({"work_mem": "5MB", "jit": False})
@@ -138,6 +141,7 @@ def test_what_would_have_no_effect_is_refused(cluster: Cluster):
     assert 'unrecognized configuration parameter "nonsense"' in cluster.refuse({"work_mem": "7MB"})
 
 
+@once
 def test_a_run_that_was_killed_is_made_good(cluster: Cluster):
     cluster.apply({"work_mem": "5MB"})
     # Killed while it wrote, and between writing and reloading.
@@ -159,6 +163,7 @@ def test_a_run_that_was_killed_is_made_good(cluster: Cluster):
     assert cluster.show("work_mem") == "99MB"
 
 
+@once
 def test_what_others_wrote_into_the_file_is_replaced(cluster: Cluster):
     cluster.apply({"work_mem": "5MB"})
     cluster.host.run(f"printf 'WORK_MEM 6MB # quick\\ninclude = nothing.conf\\njit = off\\n' >> {cluster.path}")
@@ -171,6 +176,7 @@ def test_what_others_wrote_into_the_file_is_replaced(cluster: Cluster):
     assert cluster.host.run(f"stat -c '%U %a' {cluster.path}").strip() == "postgres 640"
 
 
+@once
 def test_clusters_of_a_host_are_told_apart(cluster: Cluster):
     main = Cluster(cluster.host, "main")
     before = main.file()
@@ -193,6 +199,7 @@ def test_a_cluster_that_does_not_run_is_served_too(cluster: Cluster):
     assert cluster.show("shared_buffers") == "64MB"
 
 
+@once
 def test_secrets_are_not_shown(cluster: Cluster):
     first = cluster.apply({"primary_conninfo": "host=198.51.100.7 user=replica", "ssl_passphrase_command": "echo hush"})
     second = cluster.apply({"primary_conninfo": "host=198.51.100.8 user=replica"})
@@ -217,6 +224,7 @@ def test_an_extension_is_set_before_it_is_loaded_and_settles_after(cluster: Clus
     assert "auto_explain.log_analyse: PostgreSQL" in cluster.refuse({**definition, "auto_explain.log_analyse": True})
 
 
+@once
 def test_a_path_that_is_of_no_cluster_is_refused(cluster: Cluster):
     cluster.host.run(f"sed -i s/^include_dir/#include_dir/ {cluster.folder}/postgresql.conf")
     assert "no include_dir for it" in cluster.refuse({"work_mem": "5MB"})
