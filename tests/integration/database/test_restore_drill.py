@@ -1,0 +1,67 @@
+"""Restore drills and restores on a host of the lab, with real PostgreSQL and pgBackRest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.restore_drills import FAULTS, HOST, Bench
+from benchmarks.support import BenchmarkError
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    """A host with a cluster, a heartbeat and a backup."""
+    made = Bench(1000)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def test_a_clean_backup_is_proven_and_told(bench: Bench):
+    done = bench.drill({"restore_drill_time": bench.point()})
+    assert done.status == 0, done.said
+    assert done.report["verdict"] == "proven"
+    assert done.report["rows"] > 1000
+    metrics = bench.shell("cat /var/lib/prometheus/node-exporter/restore_drill.prom")
+    assert 'restore_drill_proven{cluster="main"} 1' in metrics
+    assert f'restore_drill_last_proven_timestamp_seconds{{cluster="main"}} {done.report["started"]}' in metrics
+
+
+def test_missing_wal_is_caught_and_the_last_proven_drill_stays(bench: Bench):
+    proven = bench.shell("grep ^restore_drill_last_proven /var/lib/prometheus/node-exporter/restore_drill.prom")
+    [fault] = [each for each in FAULTS if each.name == "wal-missing-in-the-middle"]
+    done = bench.fault(fault)
+    assert done.status
+    assert done.failed == ["archive"]
+    metrics = bench.shell("cat /var/lib/prometheus/node-exporter/restore_drill.prom")
+    assert 'restore_drill_proven{cluster="main"} 0' in metrics
+    assert proven in metrics
+
+
+def test_another_name_replaces_nothing(bench: Bench):
+    running = bench.shell("cat $D/postmaster.pid")
+    with pytest.raises(BenchmarkError, match=f"Expected {HOST}/main as the name of the cluster to replace"):
+        bench.play("restore", {"restore_confirm": "other-host/main"})
+    assert bench.shell("cat $D/postmaster.pid") == running
+
+
+def test_a_restore_into_place_keeps_the_rows_and_the_old_data(bench: Bench):
+    before = bench.checksum()
+    bench.play("restore", {"restore_confirm": f"{HOST}/main"})
+    assert bench.checksum() == before
+    assert bench.shell("ls -d $D.before-*").strip()
+    assert bench.shell("sql 'SHOW archive_mode'").strip() == "on"
+
+
+def test_a_failed_restore_into_place_brings_the_old_data_back(bench: Bench):
+    before = bench.checksum()
+    with pytest.raises(BenchmarkError, match="The old data is back"):
+        bench.play("restore", {"restore_confirm": f"{HOST}/main", "pgbackrest_stanza": "nobody"})
+    bench.shell("systemctl start postgresql@$V-main")
+    assert bench.checksum() == before
