@@ -9,8 +9,8 @@ name: postgresql_held_settings
 short_description: Name the settings that a standby must keep higher than declared
 version_added: 1.0.0
 description:
-  - A standby that has less of some settings than its primary runs, such as C(max_connections), does not start. When such
-    a setting is lowered, the standby has to keep it until its primary was restarted.
+  - A standby that has less of some settings than its primary runs, such as C(max_connections), does not start. When
+    such a setting is lowered, the standby has to keep it until its primary was restarted.
 options:
   _input:
     description:
