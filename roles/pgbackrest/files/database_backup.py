@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backups of a PostgreSQL host, for systemd and for people: database-backup COMMAND, as the user postgres.
 
-check CONFIG    whether a configuration of pgBackRest fits the repositories and this cluster; changes nothing
+check CONFIG    whether a configuration of pgBackRest fits the repositories and this cluster
 backup TYPE     full, diff or incr, into every repository
 dump            every database and the globals
 collect         metrics of what could be restored
@@ -34,6 +34,7 @@ QUIET = ["--log-level-console=off", "--log-level-stderr=error", "--log-level-fil
 # Short, because a person waits; the live configuration keeps pgBackRest's own patience.
 PATIENCE = ["--io-timeout=15", "--protocol-timeout=30"]
 UNCHANGED = "Nothing was changed."
+PROBE = "database-backup-probe"
 DUMP = "%Y-%m-%dT%H%M%SZ"
 HEARTBEAT = "SELECT pg_logical_emit_message(true, 'database-backup', 'heartbeat')"
 POSITION = "SELECT pg_current_wal_flush_lsn()"
@@ -48,8 +49,8 @@ def refusal(expected, found, todo):
 
 
 def output(*command):
-    """Run a command; return what it prints, raise ValueError with its message."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    """Run a command without input; return what it prints, raise ValueError with its message."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise ValueError((done.stderr or done.stdout).strip() or f"{command[0]} ended with status {done.returncode}")
     return done.stdout
@@ -119,6 +120,12 @@ def check_repository(where, stanza, system, options):
             f"that of {', '.join(sorted(others))}",
             f"{UNCHANGED} Name another stanza or path.",
         )
+    try:
+        # Raw, because the passphrase is that of the stanza's files. Retention removes, so that right is needed too.
+        for command in (["repo-put", "--raw", PROBE], ["repo-rm", PROBE]):
+            pgbackrest(command, *options)
+    except ValueError as error:
+        raise refusal(f"{where} to be writable", error, UNCHANGED) from error
 
 
 def identifier(data_directory):
