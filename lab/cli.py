@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     clusters.add_argument("--name", default=settings.RDS_HOST, help="another than the lab's own is not told to AWS")
     clusters.add_argument("--distribution", choices=settings.DISTRIBUTIONS, default="bookworm")
     clusters.set_defaults(run=rds_up, address=None)
+    storage = commands.add_parser("s3", help="S3 by HTTPS, without the rest").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    storage.add_parser("up", help="start it and AWS beside hosts that run, and print where").set_defaults(run=s3_up)
     listing = host.add_parser("list", help="list running hosts")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=host_list)
@@ -279,6 +283,18 @@ def rds_up(options: argparse.Namespace) -> int:
             Control(settings.AWS_ENDPOINT).rds_host(host.address)
         except ValueError as error:
             raise LabError(f"AWS does not take the RDS host: {error}") from error
+    return 0
+
+
+def s3_up(_options: argparse.Namespace) -> int:
+    """Start AWS and S3 by HTTPS; print the addresses of AWS and of S3, and the file of its authority."""
+    require_machine()
+    if not _aws_answers():
+        start_aws()
+    from lab import s3
+
+    s3.ensure()
+    print(settings.AWS_ENDPOINT, settings.S3_HOST, settings.CA_CERTIFICATE)
     return 0
 
 
