@@ -105,9 +105,9 @@ STAGES: tuple[tuple[tuple[Group, ...], ...], ...] = (
     ),
     (
         (
-            group("lab", pytest("tests/lab"), limit=900),
-            group("integration", pytest("tests/integration", f"--ignore={MOLECULE}"), limit=900),
-            group("molecule", pytest(MOLECULE), limit=1200),
+            group("lab", pytest("tests/lab"), limit=1200),
+            group("integration", pytest("tests/integration", f"--ignore={MOLECULE}"), limit=1800),
+            group("molecule", pytest(MOLECULE), limit=1800),
             group("end_to_end", pytest("tests/end_to_end"), limit=1800),
         ),
     ),
