@@ -33,7 +33,9 @@ options:
   stamp:
     description:
       - What tells this backup from the instance's others, of lower-case letters, digits and single hyphens.
-      - The date in UTC, as AWS's clock has it, is used when this is omitted.
+      - The date in UTC, as AWS's clock has it, is used when this is omitted. Give it where C(until) runs the module
+        again and again, because a loop that goes on past midnight would begin the next day's backup.
+      - A run that finds the snapshot of its day, older than 20 hours, warns that it took none.
     type: str
     default: ""
   retention_days:
@@ -122,6 +124,7 @@ EXAMPLES = r"""
   techcorp.rag_admin.rds_backup:
     db_instance_identifier: rag-admin
     region: us-west-2
+    stamp: "{{ now(utc=true).strftime('%Y-%m-%d') }}" # worked out once, before the first try
     copy:
       region: us-east-1
       kms_key_id: alias/rag-admin-backups

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Aws, Connector
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure, arn_parts
@@ -22,6 +22,8 @@ _QUOTA_CODE = "SnapshotQuotaExceeded"
 # How often one snapshot or copy is begun in a run: one that fails again and again fails for a reason.
 _ATTEMPTS = 2
 _LONGEST_PAUSE = 15.0  # seconds
+# A day's run that finds a snapshot of that day is usually repeated, not due again; after so long it is due.
+_DUE = timedelta(hours=20)
 
 
 def run(connect: Connector, params: dict, check_mode: bool) -> dict:
@@ -45,7 +47,8 @@ class Backup:
         self._there = connect("rds", NORMAL, region=copy["region"]) if copy else None
         self._database, self._now = api.describe_instance(self._here, instance)
         backup_plan.require_restorable(self._database, self._here.region)
-        stamp = params["stamp"] or self._now.strftime("%Y-%m-%d")
+        self._today = self._now.strftime("%Y-%m-%d")
+        stamp = params["stamp"] or self._today
         snapshots.require_stamp(stamp)
         inherited = snapshots.tags_from_boto(self._database.get("TagList", []))
         self._tags = snapshots.tags_of_a_new_one(instance, stamp, inherited, params["tags"])
@@ -255,7 +258,19 @@ class Backup:
             "deleted": list(self._deleted),
             "kept": kept,
             "restorable": self._restorable(world),
+            "warnings": [] if pending else self._warnings(),
         }
+
+    def _warnings(self) -> list:
+        """Say that today's snapshot is not new, as after a run that began just after midnight."""
+        found = next((one for one in self._first.here if one.identifier == self._wanted.identifier), None)
+        if self._wanted.stamp != self._today or not found or not found.created or self._now - found.created < _DUE:
+            return []
+        age = (self._now - found.created).total_seconds() / 3600
+        return [
+            f"{found.identifier} was there already and is {age:.0f} hours old. Nothing newer was taken: give another"
+            " stamp to take one, and have runs begin well before midnight in UTC or after it."
+        ]
 
     def _restorable(self, world: World) -> list:
         """The newest point of each region that a restore could bring back."""

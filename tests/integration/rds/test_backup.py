@@ -53,6 +53,17 @@ def test_a_second_run_changes_nothing(place, backup):
     place.control.mark()
     ran = backup()
     assert (ran.failed, ran.result["changed"], place.writes()) == (False, False, [])
+    assert "was there already" not in ran.shown
+
+
+def test_a_run_that_finds_the_days_snapshot_but_a_day_old_says_so(place, backup):
+    """As one at 23:00 does when another loop of the module went on past the midnight before."""
+    today = backup(copy=None).result["snapshot"]
+    place.control.arrange_snapshot(today["arn"], age=22 * 3600)
+    ran = backup(copy=None)
+    assert (ran.failed, ran.result["changed"]) == (False, False)
+    assert "was there already and is 22 hours old" in ran.shown
+    assert "was there already" not in backup(copy=None, stamp="another").shown
 
 
 @pytest.mark.long
