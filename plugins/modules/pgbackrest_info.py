@@ -93,6 +93,11 @@ repositories:
     message:
       description: What pgBackRest says of it.
       type: str
+    system_id:
+      description: System identifier of the cluster that the backups are of, as C(pg_controldata) has it. Null when the
+        repository cannot be read.
+      type: str
+      sample: "7577210923457891234"
     restorable:
       description: The newest point that can be restored; null when there is none.
       type: dict

@@ -203,8 +203,8 @@ def examine(
     :param ask: runs pgBackRest with a list of arguments; returns its output or raises ValueError with its message.
     :param claimed: the newest segment that the server takes for archived, read before this.
     :param repositories: numbers of those to read; all when None.
-    :returns: for each repository ``repository``, ``reachable``, ``message``, what `judge` says, ``duplicates``,
-        ``newest`` (seconds since the epoch at which the newest usable backup of each type ended) and ``problems``.
+    :returns: for each repository ``repository``, ``reachable``, ``message``, ``system_id``, what `judge` says,
+        ``duplicates``, ``newest`` (seconds since the epoch at which the newest usable backup of each type ended) and ``problems``.
     """
     wal = wal or Wal()
     known = json.loads(ask([f"--stanza={stanza}", "--output=json", "info"]))
@@ -242,13 +242,14 @@ def _examine_one(ask, about: dict, number: int, claimed: str | None, wal: Wal) -
     ]
     verdict = judge(listing, chain(newest, parse_history(history), wal), backups, claimed, wal)
     found = {"repository": number, "reachable": True, "message": status["message"], **verdict}
+    found["system_id"] = next(str(one["system-id"]) for one in reversed(about["db"]) if one["repo-key"] == number)
     found["duplicates"] = listing["duplicates"]
     found["newest"] = newest_backups(found["backups"])
     return found | {"problems": problems(found)}
 
 
 def _unreadable(number: int, message: str) -> dict:
-    empty = {"backups": [], "restorable": None, "gaps": [], "duplicates": [], "newest": {}}
+    empty = {"backups": [], "system_id": None, "restorable": None, "gaps": [], "duplicates": [], "newest": {}}
     found = {"repository": number, "reachable": False, "message": message, **empty}
     return found | {"problems": [f"repository {number}: {message}"]}
 

@@ -1,4 +1,4 @@
-"""The shell of role database_restore that moves data directories, in a temporary directory, interrupted at each step."""
+"""The shell of role database_restore that moves data directories, interrupted at each step."""
 
 from __future__ import annotations
 
@@ -121,9 +121,15 @@ def test_what_was_live_since_is_the_old_data(place: Place):
 
 
 def test_mount_points_and_tablespaces_are_told(place: Place):
-    assert place.run("fixed", place.data).stdout == ""
-    assert "mount point" in place.run("fixed", "/proc").stdout
+    assert place.run("fixed", place.data, place.note).stdout == ""
+    assert "mount point" in place.run("fixed", "/proc", place.note).stdout
     (place.data / "pg_tblspc").mkdir()
-    assert place.run("fixed", place.data).stdout == ""
+    assert place.run("fixed", place.data, place.note).stdout == ""
     (place.data / "pg_tblspc/1").symlink_to("/srv")
-    assert "has tablespaces" in place.run("fixed", place.data).stdout
+    assert "has tablespaces" in place.run("fixed", place.data, place.note).stdout
+
+
+def test_too_little_room_is_told(place: Place):
+    (place.commands / "df").write_text("#!/bin/sh\necho Avail\necho 3\n")
+    (place.commands / "df").chmod(0o755)
+    assert "0 MiB free" in place.run("fixed", place.data, place.note).stdout

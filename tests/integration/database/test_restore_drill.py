@@ -59,9 +59,26 @@ def test_a_restore_into_place_keeps_the_rows_and_the_old_data(bench: Bench):
     assert bench.shell("sql 'SHOW archive_mode'").strip() == "on"
 
 
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({"pgbackrest_stanza": "nobody"}, "of the cluster None .missing stanza path"),
+        ({"pgbackrest_stanza": "other"}, "Expected a usable backup of the cluster"),
+        ({"restore_time": "2026-01-01 00:00:00+00"}, "Expected a usable backup of the cluster"),
+        ({"restore_time": "2999-01-01 00:00:00+00"}, "Expected a usable backup of the cluster"),
+    ],
+    ids=["no-stanza", "another-cluster", "before-all-backups", "time-to-come"],
+)
+def test_what_cannot_be_restored_stops_nothing(bench: Bench, variables: dict, found: str):
+    running = bench.shell("cat $D/postmaster.pid")
+    with pytest.raises(BenchmarkError, match=found):
+        bench.play("restore", {"restore_confirm": f"{HOST}/main", **variables})
+    assert bench.shell("cat $D/postmaster.pid") == running
+
+
 def test_a_failed_restore_into_place_brings_the_old_data_back(bench: Bench):
     before = bench.checksum()
-    with pytest.raises(BenchmarkError, match="The old data is back"):
-        bench.play("restore", {"restore_confirm": f"{HOST}/main", "pgbackrest_stanza": "nobody"})
-    bench.shell("systemctl start postgresql@$V-main")
+    unreached = bench.shell("systemctl stop drill-load; sleep 2; date -u '+%F %T+00'").strip()
+    with pytest.raises(BenchmarkError, match="recovery ended before configured recovery target.*The old data is back"):
+        bench.play("restore", {"restore_confirm": f"{HOST}/main", "restore_time": unreached})
     assert bench.checksum() == before
