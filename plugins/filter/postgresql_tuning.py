@@ -13,6 +13,7 @@ description:
     short definition.
   - Memory that adds up past the machine is refused. That is shared buffers, one O(_input.overrides.work_mem) for every
     connection, what every autovacuum worker may take, and WAL buffers.
+  - Where the memory is left to the machine, the same sizes must be expressions too.
 positional: memory, cores
 options:
   _input:
@@ -113,6 +114,10 @@ UNITS = {
 }
 
 
+# What may take a share of the machine; the other sizes are plans or on the disk.
+ALLOCATED = ("shared_buffers", "work_mem", "maintenance_work_mem", "autovacuum_work_mem")
+
+
 def postgresql_tuning(definition, memory=None, cores=None) -> dict:
     """Return the settings for a definition.
 
@@ -152,7 +157,9 @@ def postgresql_tuning(definition, memory=None, cores=None) -> dict:
     for name, unit in UNITS.items():
         if name in result and not units.is_formula(result[name]):
             _memory(name, result[name], unit)
-    if size != "instance":
+    if size == "instance":
+        _require_shares(result)
+    else:
         _require_room(result, size)
     return result
 
@@ -224,6 +231,16 @@ def _require_room(result: dict, size: int) -> None:
     if sum(parts.values()) > size:
         shown = ", ".join(f"{name} {value // 1024}MB" for name, value in parts.items() if value)
         _refuse(f"memory that adds up to the machine's {size // 1024}MB at most", f"{shown}: give less to one of them")
+
+
+def _require_shares(result: dict) -> None:
+    """Refuse sizes that take memory of a machine that is not known; 0 and -1 take none."""
+    sizes = {name: result[name] for name in ALLOCATED if name in result and not units.is_formula(result[name])}
+    if found := [f"{name} {value}" for name, value in sizes.items() if _memory(name, value, UNITS[name]) > 0]:
+        _refuse(
+            "expressions of DBInstanceClassMemory for sizes, since memory is left to the machine",
+            f"{', '.join(found)}: write expressions, or say the machine's memory",
+        )
 
 
 def _memory(name: str, value, unit: str) -> int:

@@ -79,6 +79,12 @@ def test_overrides_win_and_null_leaves_out():
     assert "wal_compression" not in settings
 
 
+def test_what_takes_no_share_of_an_unknown_machine_may_be_a_size():
+    sizes = {"autovacuum_work_mem": -1, "wal_buffers": "16MB", "max_wal_size": "8GB", "effective_cache_size": "8GB"}
+    settings = postgresql_tuning({"memory": "instance", "overrides": sizes})
+    assert {name: settings[name] for name in sizes} == sizes
+
+
 @pytest.mark.parametrize(
     ("definition", "said"),
     [
@@ -97,6 +103,8 @@ def test_overrides_win_and_null_leaves_out():
             {"memory": "8GB", "overrides": {"shared_buffers": "8GB"}},
             "adds up to the machine's 8192MB at most; found shared_buffers 8192MB, work_mem for every connection",
         ),
+        ({"memory": "instance", "overrides": {"shared_buffers": "200GB"}}, "expressions of .*; found shared_buffers 200GB"),
+        ({"memory": "instance", "overrides": {"work_mem": "1GB"}}, "expressions of .*; found work_mem 1GB"),
         ({"memory": "8GB", "overrides": {"work_mem": "64MB"}}, "work_mem for every connection 6400MB"),
         ({"memory": "8GB", "overrides": {"maintenance_work_mem": "2GB"}}, "autovacuum 6144MB"),
         ({"memory": "8GB", "overrides": {"work_mem": "8MB", "max_connections": 1000}}, "every connection 8000MB"),
