@@ -70,6 +70,12 @@ options:
       - How often a migration is tried again because others hold what it needs. 40 take a quarter of an hour.
     type: int
     default: 40
+  retry_timeout:
+    description:
+      - Seconds that a run may lose to others, waiting and pausing, before it tries nothing again. It bounds migrations
+        that wait longer than O(lock_timeout), as one does that builds an index concurrently.
+    type: int
+    default: 3600
   lock_wait:
     description:
       - Seconds to wait for another runner.
@@ -187,6 +193,7 @@ ARGUMENT_SPEC = {
     "phase": {"type": "str", "choices": ["expand", "contract", "all"], "default": "expand"},
     "lock_timeout": {"type": "float", "default": 2},
     "retries": {"type": "int", "default": 40},
+    "retry_timeout": {"type": "int", "default": 3600},
     "lock_wait": {"type": "int", "default": 60},
     "version_table": {"type": "str", "default": "alembic_version"},
 }

@@ -25,6 +25,7 @@ EXPAND, CONTRACT, ALL = "expand", "contract", "all"
 PHASES = (EXPAND, CONTRACT, ALL)
 LOCK_TIMEOUT = 2.0  # seconds that a migration may hold up others while it waits for a lock
 RETRIES = 40  # with the pauses between them a quarter of an hour, which outlasts most readers
+RETRY_TIMEOUT = 3600.0  # seconds that a run may lose to others: a migration may have set a long lock_timeout of its own
 LOCK_WAIT = 60.0  # seconds to wait for another runner
 LONGEST_PAUSE = 30.0  # seconds between two tries
 CONTENTION = ("55P03", "40P01")  # lock_not_available, deadlock_detected: nothing was changed, and it may work later
@@ -58,6 +59,7 @@ class Options(NamedTuple):
     version_table: str = "alembic_version"
     lock_timeout: float = LOCK_TIMEOUT
     retries: int = RETRIES
+    retry_timeout: float = RETRY_TIMEOUT
     lock_wait: float = LOCK_WAIT
 
 
@@ -121,7 +123,8 @@ def upgrade(url, options: Options, revision: str = "head", phase: str = EXPAND, 
         if check:
             current, retried = steps[-1].revision if steps else before, 0
         else:
-            retried = sum(_apply(connection, script, options, steps[:n], steps[n]) for n in range(len(steps)))
+            patience = _Patience(options)
+            retried = sum(_apply(connection, script, patience, steps[:n], steps[n]) for n in range(len(steps)))
             current = _current(connection, options)
     known = [step.revision for step in chain]
     position = known.index(current) + 1 if current in known else 0 if current is None else len(chain)
@@ -155,8 +158,9 @@ def downgrade(url, options: Options, revision: str) -> dict:
         first = 0 if revision == "base" else known.index(revision) + 1
         last = known.index(before) + 1 if before else 0
         steps = chain[first:last][::-1]
+        patience = _Patience(options)
         for n, step in enumerate(steps):
-            _apply(connection, script, options, steps[:n], step, down=True)
+            _apply(connection, script, patience, steps[:n], step, down=True)
         return {
             "before": before,
             "current": _current(connection, options),
@@ -329,27 +333,47 @@ def _current(connection, options: Options) -> str | None:
     return current
 
 
-def _apply(connection, script, options: Options, done: list[Step], step: Step, down: bool = False) -> int:
+class _Patience:
+    """What a run has lost to others, over all its migrations."""
+
+    def __init__(self, options: Options):
+        self.options, self._lost = options, 0.0
+
+    def pause(self, connection, attempt: int, seconds: float) -> float | None:
+        """Seconds until the next try, None when there is to be none.
+
+        :param seconds: what the failed try took. Only waiting counts of it: a backfill works for hours.
+        """
+        limit = connection.exec_driver_sql("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'").scalar()
+        connection.rollback()
+        pause = min(LONGEST_PAUSE, 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
+        self._lost += min(seconds, float(limit) / 1000) + pause
+        return None if attempt >= self.options.retries or self._lost > self.options.retry_timeout else pause
+
+
+def _apply(connection, script, patience: _Patience, done: list[Step], step: Step, down: bool = False) -> int:
     """Apply one migration, again and again while others hold what it needs; return how often it was tried again.
 
     The timeout stays as it is: waiting longer would only hold up more of them.
     """
     from sqlalchemy.exc import DBAPIError
 
-    for attempt in range(options.retries + 1):
+    attempt = 0
+    while True:
+        began = time.monotonic()
         try:
-            _run(connection, script, options, step, down)
+            _run(connection, script, patience.options, step, down)
             return attempt
         except DBAPIError as error:
             if connection.closed or connection.invalidated or _code(error) not in CONTENTION:
                 raise _failure(error, done, step) from None
             connection.rollback()
-            if attempt == options.retries:
-                raise _failure(error, done, step, tries=attempt + 1) from None
-            pause = min(LONGEST_PAUSE, 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
-            print(f"{step.revision}: somebody holds what it needs; again in {pause:.1f} s", file=sys.stderr, flush=True)
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+            pause = patience.pause(connection, attempt, time.monotonic() - began)
+            attempt += 1
+            if pause is None:
+                raise _failure(error, done, step, tries=attempt) from None
+        print(f"{step.revision}: somebody holds what it needs; again in {pause:.1f} s", file=sys.stderr, flush=True)
+        time.sleep(pause)
 
 
 def _run(connection, script, options: Options, step: Step, down: bool) -> None:
@@ -370,12 +394,12 @@ def _code(error) -> str:
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
 
 
-def _failure(error, done: list[Step], step: Step | None = None, tries: int = 1) -> MigrationError:
+def _failure(error, done: list[Step], step: Step | None = None, tries: int = 0) -> MigrationError:
     found = " ".join(str(error.orig).split())
     what = f"migration {step.revision} ({step.title}) to succeed" if step else "the database to accept us"
     todo = "Mend that and run again: it goes on where it stopped." if step else "See whether it runs and who we are."
-    if tries > 1:
-        found = f"in {tries} tries: {found}"
+    if tries:
+        found = f"in {tries} {'try' if tries == 1 else 'tries'}: {found}"
         todo = "End the long transaction that holds the table (see pg_stat_activity), or run again when it is over."
     return MigrationError(what, found, todo, applied=[each.as_dict() for each in done])
 

@@ -31,7 +31,7 @@ def run(params: dict, check_mode: bool, environment: dict) -> dict:
     """
     if params["lock_timeout"] < 0.1:
         raise Failure("lock_timeout of at least 0.1 s", str(params["lock_timeout"]), "Correct lock_timeout.")
-    options = ("script_location", "version_table", "lock_timeout", "retries", "lock_wait")
+    options = ("script_location", "version_table", "lock_timeout", "retries", "retry_timeout", "lock_wait")
     job = {
         "program": runner.__loader__.get_source(runner.__name__),
         "database": _database(params["database_file"], environment),

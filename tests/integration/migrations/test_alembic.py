@@ -68,6 +68,22 @@ def test_a_lock_that_stays_held_is_not_waited_for(shop):
     assert done.result["applied"]
 
 
+def test_waiting_ends_although_a_migration_has_a_lock_timeout_of_its_own(shop):
+    shop.migrate(phase="all")
+    shop.add(
+        "c100",
+        "expand",
+        "with op.get_context().autocommit_block():\n"
+        "        op.execute(\"SET lock_timeout = '2s'\")\n"
+        "        op.execute('CREATE INDEX CONCURRENTLY notes ON orders (note)')",
+    )
+    with held(shop.database, "LOCK TABLE orders"):
+        failed = shop.migrate(retry_timeout=2)
+    assert failed.failed
+    assert "found in 1 try: canceling statement due to lock timeout" in failed.result["msg"]
+    assert shop.migrate().result["current"] == "c100"
+
+
 def test_refused_before_anything_changes(shop, tmp_path):
     refusals = [
         ({"virtualenv": str(tmp_path)}, "bin/python to run"),
