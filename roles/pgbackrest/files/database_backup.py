@@ -50,7 +50,10 @@ def refusal(expected, found, todo):
 
 def output(*command):
     """Run a command without input; return what it prints, raise ValueError with its message."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    # What a wrong passphrase makes of a file stands in pgBackRest's message.
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+    )
     if done.returncode:
         raise ValueError((done.stderr or done.stdout).strip() or f"{command[0]} ended with status {done.returncode}")
     return done.stdout
