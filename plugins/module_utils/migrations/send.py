@@ -62,17 +62,23 @@ def _database(path: str | None, environment: dict) -> str:
         raise Failure(f"{path} to be readable", str(error.strerror), "Correct database_file or its mode.") from None
 
 
+def _environment(entry: pwd.struct_passwd | None) -> dict:
+    """For that user, whose home PostgreSQL's client looks into: where it may not, it gives TLS up."""
+    own = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return own | ({"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name} if entry else {})
+
+
 def _call(python: Path, job: dict, user: str | None, chdir: str) -> dict:
-    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     try:
-        drop = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
+        entry = pwd.getpwnam(user) if user else None
+        drop = {"user": user, "group": entry.pw_gid, "extra_groups": []} if entry else {}
         done = subprocess.run(
             [str(python), "-B", "-c", START],
             input=json.dumps(job),
             capture_output=True,
             text=True,
             cwd=chdir,
-            env=environment,
+            env=_environment(entry),
             check=False,
             **drop,
         )
