@@ -103,7 +103,10 @@ def test_what_takes_no_share_of_an_unknown_machine_may_be_a_size():
             {"memory": "8GB", "overrides": {"shared_buffers": "8GB"}},
             "adds up to the machine's 8192MB at most; found shared_buffers 8192MB, work_mem for every connection",
         ),
-        ({"memory": "instance", "overrides": {"shared_buffers": "200GB"}}, "expressions of .*; found shared_buffers 200GB"),
+        (
+            {"memory": "instance", "overrides": {"shared_buffers": "200GB"}},
+            "expressions of .*; found shared_buffers 200GB",
+        ),
         ({"memory": "instance", "overrides": {"work_mem": "1GB"}}, "expressions of .*; found work_mem 1GB"),
         ({"memory": "8GB", "overrides": {"work_mem": "64MB"}}, "work_mem for every connection 6400MB"),
         ({"memory": "8GB", "overrides": {"maintenance_work_mem": "2GB"}}, "autovacuum 6144MB"),
