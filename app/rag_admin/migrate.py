@@ -24,7 +24,7 @@ def migrate(settings: Settings, revision: str = "head", phase: str = runner.EXPA
     return {
         "applied": [step["revision"] for step in answer["applied"]],
         "retried": answer["retried"],
-        "schema": schema.compare(answer["current"], schema.revisions()).as_dict(),
+        "schema": schema.compare((answer["current"], None), schema.revisions()).as_dict(),
     }
 
 
@@ -36,7 +36,7 @@ def downgrade(settings: Settings, revision: str) -> dict:
     answer = runner.downgrade(_url(settings), runner.Options(str(schema.MIGRATIONS)), revision)
     return {
         "reverted": [step["revision"] for step in answer["reverted"]],
-        "schema": schema.compare(answer["current"], schema.revisions()).as_dict(),
+        "schema": schema.compare((answer["current"], None), schema.revisions()).as_dict(),
     }
 
 

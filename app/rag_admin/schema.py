@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg2
 import psycopg2.errors
 
+from .runner import CONTRACTED
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -26,7 +28,8 @@ def revisions() -> dict[str, str]:
 class State:
     """How it stands, and the newest revisions of database and code.
 
-    ``state`` is ``current``; ``expanded``, when only contract migrations are missing; ``ahead`` or ``behind``.
+    ``state`` is ``current``; ``expanded``, when only contract migrations are missing; ``ahead``; ``behind``; or
+    ``contracted``, when a later release has taken away what this code may use.
     """
 
     state: str
@@ -40,21 +43,23 @@ class State:
         A schema that is ahead is fine: the next version's expand migrations run while this one still serves. One that
         is not contracted yet is too: those migrations wait until the version before is gone.
         """
-        return self.state != "behind"
+        return self.state not in ("behind", "contracted")
 
     def as_dict(self) -> dict[str, str | None]:
         """For a JSON answer."""
         return asdict(self)
 
 
-def compare(database: str | None, known: dict[str, str]) -> State:
+def compare(found: tuple[str | None, str | None], known: dict[str, str]) -> State:
     """Judge the database's revision.
 
-    :param database: what ``alembic_version`` holds; None when nothing was ever applied.
+    :param found: what :func:`current_revision` returns.
     :param known: the revisions of this code and their phases, oldest first.
     """
-    names = list(known)
-    if database is not None and database not in known:  # so it was made after this code
+    names, (database, contracted) = list(known), found
+    if contracted is not None and contracted not in known:
+        state = "contracted"
+    elif database is not None and database not in known:  # so it was made after this code
         state = "ahead"
     else:
         missing = names[names.index(database) + 1 :] if database else names
@@ -63,11 +68,13 @@ def compare(database: str | None, known: dict[str, str]) -> State:
     return State(state, database, names[-1])
 
 
-def current_revision(cursor: psycopg2.extensions.cursor) -> str | None:
-    """The revision in the database, or None when no migration was ever applied."""
+def current_revision(cursor: psycopg2.extensions.cursor) -> tuple[str | None, str | None]:
+    """The revision in the database and the newest contract migration; None when there was none."""
     try:
-        cursor.execute("SELECT version_num FROM alembic_version")
+        cursor.execute(
+            "SELECT version_num, obj_description('alembic_version'::regclass, 'pg_class') FROM alembic_version"
+        )
     except psycopg2.errors.UndefinedTable:
-        return None
-    row = cursor.fetchone()
-    return row[0] if row else None
+        return None, None
+    revision, comment = cursor.fetchone() or (None, None)
+    return revision, comment.removeprefix(CONTRACTED) if comment and comment.startswith(CONTRACTED) else None

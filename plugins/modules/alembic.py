@@ -18,7 +18,9 @@ description:
   - A run that was interrupted is resumed by the next. One runner works at a time, by an advisory lock of the
     database that ends with its connection.
   - A database to which nothing was ever applied has no users to protect, and gets all phases.
-  - A database that is ahead, at a revision that the application does not know, is left as it is.
+  - A database that is ahead, at a revision that the application does not know, is left as it is. It is refused when
+    contract migrations that the application does not know were applied, because they took away what it uses. The newest
+    one is in the comment on O(version_table).
 options:
   virtualenv:
     description:

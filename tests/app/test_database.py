@@ -42,6 +42,15 @@ def test_schema_behind_current_and_ahead(serve, database):
         "schema": {"state": "ahead", "database": "0009", "code": "0008"},
     }
 
+    # It has taken away what this one reads.
+    assert database.sql("SELECT obj_description('alembic_version'::regclass)") == "contracted 0008"
+    database.sql("COMMENT ON TABLE alembic_version IS 'contracted 0009'")
+    answer = server.request("GET", "/ready")
+    assert (answer.status, answer.json()["schema"]["state"]) == (503, "contracted")
+    refused = run(server, "migrate")
+    assert refused.returncode == 1
+    assert "found the contract migration 0009 of a later release" in refused.stderr
+
 
 def test_migrations_run_one_at_a_time(serve, database):
     server = serve(migrate=False)

@@ -107,10 +107,13 @@ def test_every_migration_can_be_taken_back(migrations):
         revision = f"{number:04}"
         assert migrations.run("migrate", "--revision", revision, "--phase", "all")["applied"] == [revision]
         shapes[revision] = migrations.shape()
+    contracted = "SELECT obj_description('alembic_version'::regclass)"
+    assert migrations.database.sql(contracted) == f"contracted {HEAD}"
     for number in range(7, 0, -1):
         revision = f"{number:04}"
         assert migrations.run("downgrade", revision)["reverted"] == [f"{number + 1:04}"]
         assert migrations.shape() == shapes[revision], revision
+        assert migrations.database.sql(contracted) == ""
     assert migrations.database.sql("SELECT count(*) FROM users WHERE NOT is_active") == "500"
     assert len(migrations.run("migrate", "--phase", "all")["applied"]) == 7
     assert len(migrations.run("downgrade", "base")["reverted"]) == 8

@@ -28,6 +28,7 @@ RETRIES = 40  # with the pauses between them a quarter of an hour, which outlast
 RETRY_TIMEOUT = 3600.0  # seconds that a run may lose to others: a migration may have set a long lock_timeout of its own
 LOCK_WAIT = 60.0  # seconds to wait for another runner
 LONGEST_PAUSE = 30.0  # seconds between two tries
+CONTRACTED = "contracted "  # begins the comment on the version table that names the newest contract migration
 CONTENTION = ("55P03", "40P01")  # lock_not_available, deadlock_detected: nothing was changed, and it may work later
 SOMEBODY_ELSE = "another runner to end"
 
@@ -63,20 +64,30 @@ class Options(NamedTuple):
     lock_wait: float = LOCK_WAIT
 
 
-def plan(chain: list[Step], current: str | None, revision: str, phase: str) -> list[Step]:
+def plan(
+    chain: list[Step], current: str | None, revision: str, phase: str, contracted: str | None = None
+) -> list[Step]:
     """Name the migrations to apply, oldest first.
 
     :param chain: every migration that the code knows, oldest first.
     :param current: the database's revision; None when nothing was ever applied, which has no users to protect and gets
         every phase. One that the code does not know was made after it: nothing is applied.
     :param revision: the last to apply, or ``head``.
-    :raises MigrationError: when the phase cannot be applied without the other one, or is not declared.
+    :param contracted: the newest contract migration of the database.
+    :raises MigrationError: when the code does not know ``contracted``, or the phase cannot be applied without the other
+        one, or is not declared.
     """
     known = [step.revision for step in chain]
     if revision == "head":
         revision = known[-1]
     if revision not in known:
         raise MigrationError(f"a revision of {known[0]} to {known[-1]}", repr(revision), "Correct the revision.")
+    if contracted is not None and contracted not in known:
+        raise MigrationError(
+            f"a schema from which nothing was taken that this release uses (it knows {known[0]} to {known[-1]})",
+            f"the contract migration {contracted} of a later release",
+            "Deploy a release that knows it.",
+        )
     if current is not None and current not in known:
         return []
     pending = chain[known.index(current) + 1 if current else 0 : known.index(revision) + 1]
@@ -118,7 +129,7 @@ def upgrade(url, options: Options, revision: str = "head", phase: str = EXPAND, 
     script, chain = _scripts(options)
     with _session(url, options, exclusive=not check) as connection:
         before = _current(connection, options)
-        steps = plan(chain, before, revision, phase)
+        steps = plan(chain, before, revision, phase, _contracted(connection, options))
         sql = preview(script, options, before, steps)
         if check:
             current, retried = steps[-1].revision if steps else before, 0
@@ -190,6 +201,7 @@ def _offline(script, options: Options, current: str | None, step: Step) -> str:
             output_buffer=text,
             transaction_per_migration=True,
             version_table=options.version_table,
+            on_version_apply=_remember(script, options),
         )
         try:
             with env.begin_transaction():
@@ -351,6 +363,31 @@ class _Patience:
         return None if attempt >= self.options.retries or self._lost > self.options.retry_timeout else pause
 
 
+def _contracted(connection, options: Options) -> str | None:
+    comment = f"SELECT obj_description(to_regclass('\"{options.version_table}\"'), 'pg_class')"
+    text = connection.exec_driver_sql(comment).scalar() or ""
+    connection.commit()
+    return text.removeprefix(CONTRACTED) if text.startswith(CONTRACTED) else None
+
+
+def _remember(script, options: Options):
+    """A callback that writes down, in the transaction of a migration, the newest contract migration that then counts.
+
+    The revision alone would not tell an older release whether what came after it took anything away.
+    """
+
+    def applied(ctx, step, **_more):
+        if getattr(step.up_revision.module, "phase", None) != CONTRACT:
+            return
+        revision = step.up_revision if step.is_upgrade else script.get_revision(step.up_revision.down_revision)
+        while revision and getattr(revision.module, "phase", None) != CONTRACT:
+            revision = script.get_revision(revision.down_revision) if revision.down_revision else None
+        comment = f"'{CONTRACTED}{revision.revision}'" if revision else "NULL"
+        ctx.execute(f'COMMENT ON TABLE "{options.version_table}" IS {comment}')
+
+    return applied
+
+
 def _apply(connection, script, patience: _Patience, done: list[Step], step: Step, down: bool = False) -> int:
     """Apply one migration, again and again while others hold what it needs; return how often it was tried again.
 
@@ -385,7 +422,12 @@ def _run(connection, script, options: Options, step: Step, down: bool) -> None:
     connection.exec_driver_sql("RESET ALL")  # to what the connection began with
     connection.commit()  # within a transaction of ours Alembic would leave the commit to us
     with _environment(script, revisions) as env:
-        env.configure(connection=connection, transaction_per_migration=True, version_table=options.version_table)
+        env.configure(
+            connection=connection,
+            transaction_per_migration=True,
+            version_table=options.version_table,
+            on_version_apply=_remember(script, options),
+        )
         with env.begin_transaction():
             env.run_migrations()
 

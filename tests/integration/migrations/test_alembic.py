@@ -84,6 +84,19 @@ def test_waiting_ends_although_a_migration_has_a_lock_timeout_of_its_own(shop):
     assert shop.migrate().result["current"] == "c100"
 
 
+def test_a_release_older_than_the_newest_contract_migration_is_refused(shop):
+    shop.migrate(phase="all")
+    shop.sql("d100", "ALTER TABLE orders ADD COLUMN paid boolean")
+    assert shop.migrate().result["current"] == "d100"
+    (shop.folder / "schema" / "versions" / "d100.py").unlink()
+    assert shop.migrate().result["applied"] == []  # it knows what was taken away
+    (shop.folder / "schema" / "versions" / "07d9.py").unlink()
+    for check in (True, False):
+        failed = shop.migrate(check)
+        assert failed.failed
+        assert "found the contract migration 07d9 of a later release" in failed.result["msg"]
+
+
 def test_refused_before_anything_changes(shop, tmp_path):
     refusals = [
         ({"virtualenv": str(tmp_path)}, "bin/python to run"),
