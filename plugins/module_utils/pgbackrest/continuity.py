@@ -204,7 +204,8 @@ def examine(
     :param claimed: the newest segment that the server takes for archived, read before this.
     :param repositories: numbers of those to read; all when None.
     :returns: for each repository ``repository``, ``reachable``, ``message``, ``system_id``, what `judge` says,
-        ``duplicates``, ``newest`` (seconds since the epoch at which the newest usable backup of each type ended) and ``problems``.
+        ``duplicates``, ``newest`` (seconds since the epoch at which the newest usable backup of each type ended) and
+        ``problems``.
     """
     wal = wal or Wal()
     known = json.loads(ask([f"--stanza={stanza}", "--output=json", "info"]))

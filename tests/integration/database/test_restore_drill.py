@@ -63,11 +63,10 @@ def test_a_restore_into_place_keeps_the_rows_and_the_old_data(bench: Bench):
     ("variables", "found"),
     [
         ({"pgbackrest_stanza": "nobody"}, "of the cluster None .missing stanza path"),
-        ({"pgbackrest_stanza": "other"}, "Expected a usable backup of the cluster"),
         ({"restore_time": "2026-01-01 00:00:00+00"}, "Expected a usable backup of the cluster"),
         ({"restore_time": "2999-01-01 00:00:00+00"}, "Expected a usable backup of the cluster"),
     ],
-    ids=["no-stanza", "another-cluster", "before-all-backups", "time-to-come"],
+    ids=["no-stanza", "before-all-backups", "time-to-come"],
 )
 def test_what_cannot_be_restored_stops_nothing(bench: Bench, variables: dict, found: str):
     running = bench.shell("cat $D/postmaster.pid")
@@ -76,9 +75,37 @@ def test_what_cannot_be_restored_stops_nothing(bench: Bench, variables: dict, fo
     assert bench.shell("cat $D/postmaster.pid") == running
 
 
+def test_the_backup_of_another_cluster_stops_nothing(bench: Bench):
+    bench.shell(
+        "printf \"archive_mode = on\\narchive_command = 'pgbackrest --stanza=other archive-push %%p'\\n\" "
+        "> /etc/postgresql/$V/other/conf.d/20-archive.conf; pg_ctlcluster $V other restart; "
+        "as pgbackrest --stanza=other --pg1-port=5440 --repo1-retention-full=1 --type=full backup; "
+    )
+    running = bench.shell("cat $D/postmaster.pid")
+    variables = {"restore_confirm": f"{HOST}/main", "pgbackrest_stanza": "other"}
+    with pytest.raises(BenchmarkError, match=r"Expected a usable backup of the cluster \d+ .*found backups \S+F of"):
+        bench.play("restore", variables)
+    assert bench.shell("cat $D/postmaster.pid") == running
+
+
+def test_of_two_clusters_with_a_name_the_version_tells(bench: Bench):
+    bench.shell("mkdir -p /etc/postgresql/9.6; cp -a /etc/postgresql/$V/main /etc/postgresql/9.6/main")
+    try:
+        with pytest.raises(BenchmarkError, match="with its version where several"):
+            bench.play("restore", {"restore_confirm": f"{HOST}/main"})
+        version = bench.shell("ls /etc/postgresql | grep -v 9.6").strip()
+        named = {"database_restore_cluster": f"{version}/main", "restore_confirm": f"{HOST}/main"}
+        with pytest.raises(BenchmarkError, match=f"Expected {HOST}/{version}/main as the name"):
+            bench.play("restore", named)
+    finally:
+        bench.shell("rm -r /etc/postgresql/9.6", prelude="")
+
+
 def test_a_failed_restore_into_place_brings_the_old_data_back(bench: Bench):
     before = bench.checksum()
-    unreached = bench.shell("systemctl stop drill-load; sleep 2; date -u '+%F %T+00'").strip()
-    with pytest.raises(BenchmarkError, match="recovery ended before configured recovery target.*The old data is back"):
+    unreached = bench.shell(
+        "systemctl stop drill-load || true; systemctl stop database-heartbeat; sleep 3; date -u '+%F %T+00'"
+    ).strip()
+    with pytest.raises(BenchmarkError, match=r"recovery ended before configured recovery target.*The old data is back"):
         bench.play("restore", {"restore_confirm": f"{HOST}/main", "restore_time": unreached})
     assert bench.checksum() == before
