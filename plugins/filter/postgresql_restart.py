@@ -59,7 +59,7 @@ options:
     default: false
   standbys:
     description:
-      - What each standby of a primary runs, by its name; V(null) for one of which that is not known.
+      - What each standby of a primary runs, by its name; empty for one of which that is not known.
     type: dict
     default: {}
 author:

@@ -55,13 +55,13 @@ def in_window(window: str, now: datetime) -> bool:
 
 
 def verdict(
-    pending: list[dict], policy: str, window: str, now: datetime, empty: bool, standbys: dict[str, dict | None]
+    pending: list[dict], policy: str, window: str, now: datetime, empty: bool, standbys: dict[str, dict]
 ) -> dict:
     """Judge whether a cluster may be restarted now.
 
     :param pending: settings that wait for a restart, each with name, running and stored.
     :param empty: whether the cluster holds nothing of a user yet, so that nobody misses it.
-    :param standbys: of a primary, what each standby runs by setting; None when that is not known.
+    :param standbys: of a primary, what each standby runs by setting; empty when that is not known.
     :return: ``restart`` (bool) and ``reason`` (what holds it up, or why it may be; empty when nothing is pending).
     :raises ValueError: when policy or window cannot be read.
     """
@@ -70,10 +70,11 @@ def verdict(
     inside = in_window(window, now) if policy == "window" else False
     if not pending:
         return {"restart": False, "reason": ""}
-    if behind := _behind(pending, standbys):
-        return {"restart": False, "reason": behind}
+    # Its standbys are clones of nothing yet, and cannot be cloned before it listens to them.
     if empty:
         return {"restart": True, "reason": "the cluster is empty"}
+    if behind := _behind(pending, standbys):
+        return {"restart": False, "reason": behind}
     if policy == "never":
         return {"restart": False, "reason": "the restart policy is never"}
     if policy == "window" and not inside:
@@ -81,14 +82,14 @@ def verdict(
     return {"restart": True, "reason": f"the restart policy is {policy}"}
 
 
-def _behind(pending: list[dict], standbys: dict[str, dict | None]) -> str:
+def _behind(pending: list[dict], standbys: dict[str, dict]) -> str:
     """Which standby does not run yet what the primary would run after a restart."""
     for setting in pending:
         name = setting["name"]
         if name not in STANDBY_FIRST or int(setting["stored"]) <= int(setting["running"]):
             continue
         for host, running in standbys.items():
-            if running is None:
+            if not running:
                 return f"{name} rises, and what standby {host} runs is not known: run it together with its primary"
             if int(running[name]) < int(setting["stored"]):
                 return f"{name} rises to {setting['stored']}, and standby {host} still runs {running[name]}"

@@ -84,7 +84,7 @@ def test_an_empty_cluster_may_always_be_restarted():
     ("running", "reason"),
     [
         ("100", "max_connections rises to 200, and standby db-2 still runs 100"),
-        (None, "max_connections rises, and what standby db-2 runs is not known: run it together with its primary"),
+        ({}, "max_connections rises, and what standby db-2 runs is not known: run it together with its primary"),
     ],
 )
 def test_a_primary_waits_for_its_standbys(running, reason: str):
