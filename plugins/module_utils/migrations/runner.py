@@ -409,7 +409,7 @@ def _apply(connection, script, patience: _Patience, done: list[Step], step: Step
             attempt += 1
             if pause is None:
                 raise _failure(error, done, step, tries=attempt) from None
-        print(f"{step.revision}: somebody holds what it needs; again in {pause:.1f} s", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{step.revision}: somebody holds what it needs; again in {pause:.1f} s\n")
         time.sleep(pause)
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import Aws, Connector
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import AwsFailure, Failure
@@ -38,8 +37,12 @@ def run(connect: Connector, params: dict, check_mode: bool) -> dict:
     if check_mode:
         return drill.predict()
     # An end that is asked for must not leave an instance behind.
-    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit("ended by SIGTERM"))
+    signal.signal(signal.SIGTERM, _end)
     return drill.hold()
+
+
+def _end(_number, _frame):
+    raise SystemExit("ended by SIGTERM")
 
 
 class Drill:
