@@ -204,7 +204,7 @@ ARGUMENT_SPEC = {
 def main():
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        result = send.run(module.params, module.check_mode, os.environ)
+        result = send.run(module.run_command, module.params, module.check_mode, os.environ)
     except Failure as failure:
         module.fail_json(msg=str(failure), **failure.details)
     module.exit_json(**result)

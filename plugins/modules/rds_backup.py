@@ -187,7 +187,7 @@ snapshot:
     tags:
       description: Its tags.
       type: dict
-copy:
+snapshot_copy:
   description: Its copy, as RV(snapshot); null when there is none.
   returned: success, or when the wait is over
   type: dict

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pwd
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
@@ -23,9 +22,10 @@ START = (
 )
 
 
-def run(params: dict, check_mode: bool, environment: dict) -> dict:
+def run(execute: Callable, params: dict, check_mode: bool, environment: dict) -> dict:
     """Return the module's result.
 
+    :param execute: the module's ``run_command``.
     :param environment: may hold ``DATABASE_URL``, which counts when there is no ``database_file``.
     :raises Failure: when something has to be mended by the operator.
     """
@@ -40,7 +40,7 @@ def run(params: dict, check_mode: bool, environment: dict) -> dict:
         "phase": params["phase"],
         "check": check_mode,
     }
-    answer = _call(Path(params["virtualenv"]) / "bin" / "python", job, params["user"], params["chdir"])
+    answer = _call(execute, Path(params["virtualenv"]) / "bin" / "python", job, params["user"], params["chdir"])
     if "error" in answer:
         raise Failure(**answer["error"])
     before, after = answer["before"], answer["applied"][-1]["revision"] if answer["applied"] else answer["before"]
@@ -62,30 +62,23 @@ def _database(path: str | None, environment: dict) -> str:
         raise Failure(f"{path} to be readable", str(error.strerror), "Correct database_file or its mode.") from None
 
 
-def _environment(entry: pwd.struct_passwd | None) -> dict:
-    """For that user, whose home PostgreSQL's client looks into: where it may not, it gives TLS up."""
-    own = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return own | ({"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name} if entry else {})
-
-
-def _call(python: Path, job: dict, user: str | None, chdir: str) -> dict:
+def _call(execute: Callable, python: Path, job: dict, user: str | None, chdir: str) -> dict:
+    command = [*(["runuser", f"--user={user}", "--"] if user else []), str(python), "-B", "-c", START]
     try:
-        entry = pwd.getpwnam(user) if user else None
-        drop = {"user": user, "group": entry.pw_gid, "extra_groups": []} if entry else {}
-        done = subprocess.run(
-            [str(python), "-B", "-c", START],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            cwd=chdir,
-            env=_environment(entry),
-            check=False,
-            **drop,
+        environment = _environment(pwd.getpwnam(user) if user else None)
+        status, out, err = execute(
+            command, data=json.dumps(job), cwd=chdir, environ_update=environment, handle_exceptions=False
         )
-    except (OSError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise Failure(f"{python} to run as {user or 'us'}", str(error), "Correct virtualenv, user or chdir.") from None
     try:
-        return json.loads(done.stdout)
+        return json.loads(out)
     except ValueError:
-        end = " / ".join(done.stderr.strip().splitlines()[-3:]) or f"status {done.returncode}"
+        end = " / ".join(err.strip().splitlines()[-3:]) or f"status {status}"
         raise Failure("the migrations to run to their end", end, "Mend that and run again.") from None
+
+
+def _environment(entry: pwd.struct_passwd | None) -> dict:
+    """What differs for that user, whose home PostgreSQL's client looks into: where it may not, it gives TLS up."""
+    password = {"DATABASE_URL": ""}
+    return password | ({"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name} if entry else {})

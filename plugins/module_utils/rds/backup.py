@@ -254,7 +254,7 @@ class Backup:
             "pending": pending,
             "waiting_for": waiting,
             "snapshot": _described(world.here, self._wanted.identifier),
-            "copy": _described(world.there, self._wanted.identifier),
+            "snapshot_copy": _described(world.there, self._wanted.identifier),
             "deleted": list(self._deleted),
             "kept": kept,
             "restorable": self._restorable(world),

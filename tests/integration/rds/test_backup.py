@@ -37,7 +37,7 @@ def test_a_backup_is_taken_copied_and_verified(place, backup):
     assert not ran.failed, ran.result["msg"]
     assert ran.result["changed"]
     assert not ran.result["pending"]
-    snapshot, copy = ran.result["snapshot"], ran.result["copy"]
+    snapshot, copy = ran.result["snapshot"], ran.result["snapshot_copy"]
     assert calls(ran) == place.writes()
     assert [action for action, _name in place.writes()] == ["CreateDBSnapshot", "CopyDBSnapshot"]
     assert copy["identifier"] == snapshot["identifier"] == f"{place.name}-backup-{snapshot['created'][:10]}"
@@ -78,7 +78,7 @@ def test_tags_of_aws_are_left_out(place, backup):
     ran = backup(stamp=old.rsplit("-backup-", 1)[1])
     assert not ran.failed, ran.result["msg"]
     assert "aws:backup:source-resource" in ran.result["snapshot"]["tags"]
-    assert sorted(ran.result["copy"]["tags"]) == ["backup:instance", "backup:stamp"]
+    assert sorted(ran.result["snapshot_copy"]["tags"]) == ["backup:instance", "backup:stamp"]
 
 
 def test_without_waiting_each_run_does_what_it_can(place, backup):
@@ -284,8 +284,8 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_taken_again(place, backu
     place.databases.pace(0.2)
     ran = backup(stamp="x")
     assert not ran.failed, ran.result["msg"]
-    assert ran.result["copy"]["status"] == ran.result["snapshot"]["status"] == "available"
-    assert ran.result["copy"]["created"] == ran.result["snapshot"]["created"]
+    assert ran.result["snapshot_copy"]["status"] == ran.result["snapshot"]["status"] == "available"
+    assert ran.result["snapshot_copy"]["created"] == ran.result["snapshot"]["created"]
     assert place.copies().keys() == place.snapshots().keys() == {name}
 
 
