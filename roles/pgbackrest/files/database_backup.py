@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import calendar
 import configparser
+import fcntl
 import json
 import os
 import re
@@ -147,11 +148,11 @@ def backup(settings, kind):
     if is_standby(settings):
         print("This is a standby: the primary backs up.")
         return
-    # Only on file systems of this host is there something to look at.
-    full = {repository["number"]: room(settings, repository, kind) for repository in settings["repositories"]}
-    failed = [problem for problem in full.values() if problem]
+    failed = []
     for repository in settings["repositories"]:
-        if full[repository["number"]]:
+        # Only on file systems of this host is there something to look at.
+        if problem := room(settings, repository, kind):
+            failed.append(problem)
             continue
         command = ["pgbackrest", f"--stanza={settings['stanza']}", f"--repo={repository['number']}", f"--type={kind}"]
         done = subprocess.run([*command, "--log-level-console=info", "backup"], check=False)
@@ -169,10 +170,13 @@ def room(settings, repository, kind):
     if not repository["directory"]:
         return ""
     number, stanza = repository["number"], settings["stanza"]
-    known = json.loads(pgbackrest([f"--repo={number}", f"--stanza={stanza}", "--output=json", "info"]))
+    try:
+        known = json.loads(pgbackrest([f"--repo={number}", f"--stanza={stanza}", "--output=json", "info"]))
+        free = shutil.disk_usage(repository["directory"]).free
+    except (OSError, ValueError) as error:
+        return str(refusal(f"repository {number} to be readable", error, "Nothing was written or removed. See to it."))
     sizes = {one["type"]: one["info"]["repository"]["delta"] for stanza in known for one in stanza["backup"]}
     needed = sizes.get(kind, sizes.get("full", 0))
-    free = shutil.disk_usage(repository["directory"]).free
     if free > needed:
         return ""
     return str(
@@ -194,6 +198,12 @@ def dump(settings, now=None):
         return
     os.umask(0o077)
     directory = Path(settings["dump_path"])
+    # Held to the end of this process: what is incomplete then is nobody's, and may be removed.
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise refusal("no other dump to be under way", "one", "Nothing was written. Wait for its end.") from error
     for left in directory.glob(".incomplete-*"):
         shutil.rmtree(left)
     whole = dumps(directory)
