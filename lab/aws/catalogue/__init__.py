@@ -41,6 +41,17 @@ def settings(version: int) -> tuple[dict[str, Any], ...]:
     return tuple(_read(f"pg_settings-{version}.json"))
 
 
+def pg_settings(version: int) -> dict[str, dict[str, Any]]:
+    """Return the same by name, with the columns' own names and without what cannot be set."""
+    columns = {"min_val": "min", "max_val": "max", "boot_val": "boot"}
+    plain = ("vartype", "unit", "context", "enumvals", "category", "short_desc")
+    return {
+        one["name"]: {name: one.get(columns.get(name, name)) for name in (*plain, *columns)}
+        for one in settings(version)
+        if one["context"] != "internal"
+    }
+
+
 def order(name: str) -> str:
     """Return what RDS sorts a name by."""
     return name.replace("_", "")

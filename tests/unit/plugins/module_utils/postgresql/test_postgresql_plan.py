@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.postgresql import files, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROWS = json.loads((Path(__file__).parent / "catalogue-17.json").read_text())["settings"]
+from lab.aws import catalogue
+
+ROWS = catalogue.pg_settings(17)
 CATALOGUE = {
     name: row | {"name": name, "setting": row["boot_val"] or "", "source": "default", "pending_restart": False}
     for name, row in ROWS.items()

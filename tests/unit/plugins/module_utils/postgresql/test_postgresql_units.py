@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.postgresql import units
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-CATALOGUES = {
-    version: json.loads((Path(__file__).parent / f"catalogue-{version}.json").read_text())["settings"]
-    for version in (15, 17)
-}
-SETTINGS = [(version, name) for version, catalogue in CATALOGUES.items() for name in sorted(catalogue)]
+from lab.aws import catalogue
+
+CATALOGUES = {version: catalogue.pg_settings(version) for version in (15, 17)}
+SETTINGS = [(version, name) for version, known in CATALOGUES.items() for name in sorted(known)]
 LARGEST = 2**31 - 1
 
 
