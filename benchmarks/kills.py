@@ -1,6 +1,6 @@
 """Does a rollout come to the same end wherever it is killed?
 
-    python -m benchmarks.kills [--moments before,inside,after] [--calls 2,5]
+    python -m benchmarks.kills [--courses shipped,taken-back] [--moments before,inside,after] [--calls 2,5]
 
 A rollout of two steps with gates is run whole once, and so is one whose gate fails; the journal says which calls
 changed something. Then, for each of these calls: the same rollout anew, kill -9 for ansible-playbook and all it started
@@ -41,10 +41,10 @@ class Course:
     status: str
 
 
-COURSES = (
-    Course("shipped", PASSING, {"green": 100}, "succeeded"),
-    Course("taken back", GATE, {"blue": 100}, "rolled_back"),
-)
+COURSES = {
+    "shipped": Course("shipped", PASSING, {"green": 100}, "succeeded"),
+    "taken-back": Course("taken back", GATE, {"blue": 100}, "rolled_back"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,16 @@ class Kill:
     complaints: list[str]
 
 
-def run(moments: Iterable[str] = MOMENTS, numbers: Iterable[int] | None = None) -> dict[str, list[Kill]]:
+def run(
+    courses: Iterable[str] = COURSES, moments: Iterable[str] = MOMENTS, numbers: Iterable[int] | None = None
+) -> dict[str, list[Kill]]:
     """Kill at each call, or at those of the given numbers; return what came of it for each course.
 
     :raises support.BenchmarkError: when a rollout that nobody kills does not end as it should.
     """
     support.up()
     kills: dict[str, list[Kill]] = {}
-    for course in COURSES:
+    for course in map(COURSES.get, courses):
         _prepare()
         mark = support.mark()
         support.play("deploy", _variables(course), *support.SKIP_INSTALL, log="kills")
@@ -182,12 +184,13 @@ def figures(kills: list[Kill]) -> list[Figure]:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__.splitlines()[0])
+    parser.add_argument("--courses", default=",".join(COURSES), help="separated by commas")
     parser.add_argument("--moments", default=",".join(MOMENTS), help="separated by commas")
     parser.add_argument("--calls", help="numbers of calls from 1, separated by commas; all unless given")
     options = parser.parse_args()
     numbers = [int(number) - 1 for number in options.calls.split(",")] if options.calls else None
     status = 0
-    for name, kills in run(options.moments.split(","), numbers).items():
+    for name, kills in run(options.courses.split(","), options.moments.split(","), numbers).items():
         status |= support.show(f"kill -9 of a rollout that is {name}", figures(kills))
     return status
 
