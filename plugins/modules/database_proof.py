@@ -45,22 +45,6 @@ options:
       - Database that has the schema C(restore_proof), the tables and Alembic's version.
     type: str
     required: true
-  tables:
-    description:
-      - Tables whose checksums are recorded. Their rows must never change.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description:
-          - The table, as V(schema.table).
-        type: str
-        required: true
-      key:
-        description:
-          - Column whose values only grow, for a table that gets new rows. Without it the table never changes at all.
-        type: str
   live:
     description:
       - What O(state=recorded) returned of the live database before the restore. Without it the copy is judged by the
@@ -80,15 +64,8 @@ options:
       - How many seconds old the newest beat may be in a copy of the latest.
     type: float
     default: 300
-  interval:
-    description:
-      - Seconds between two beats.
-    type: float
-    default: 15
-  alembic_head:
-    description:
-      - Revision of the schema that the copy must have. Without it, the one that was recorded.
-    type: str
+extends_documentation_fragment:
+  - techcorp.rag_admin.restore_proof
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without modifying the target.
@@ -199,7 +176,7 @@ from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.errors import Failure
-from ansible_collections.techcorp.rag_admin.plugins.module_utils.database import prove
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.database import proof, prove
 
 try:
     import psycopg2
@@ -215,18 +192,11 @@ ARGUMENT_SPEC = {
     "port": {"type": "int", "default": 5432},
     "user": {"type": "str", "default": "postgres"},
     "database": {"type": "str", "required": True},
-    "tables": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"name": {"type": "str", "required": True}, "key": {"type": "str", "no_log": False}},
-    },
     "live": {"type": "dict"},
     "started": {"type": "float"},
     "target_time": {"type": "str"},
     "rpo": {"type": "float", "default": 300},
-    "interval": {"type": "float", "default": 15},
-    "alembic_head": {"type": "str"},
+    **proof.OPTIONS,
 }
 
 

@@ -104,36 +104,11 @@ options:
         there, and record what a copy has to hold. Without it the copy is judged by what it says of itself.
     type: bool
     default: true
-  tables:
-    description:
-      - Tables whose checksums are recorded. Their rows must never change.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description:
-          - The table, as V(schema.table).
-        type: str
-        required: true
-      key:
-        description:
-          - Column whose values only grow, for a table that gets new rows. Without it the table never changes at all.
-        type: str
   rpo:
     description:
       - How many seconds before the snapshot was taken the newest beat in it may be.
     type: float
     default: 300
-  interval:
-    description:
-      - Seconds between two beats.
-    type: float
-    default: 15
-  alembic_head:
-    description:
-      - Revision of the schema that the copy must have. Without it, the one that was recorded.
-    type: str
   wait_timeout:
     description:
       - Seconds to wait for the restored instance at most.
@@ -162,6 +137,7 @@ seealso:
   - module: techcorp.rag_admin.rds_backup
   - module: techcorp.rag_admin.database_proof
 extends_documentation_fragment:
+  - techcorp.rag_admin.restore_proof
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -281,6 +257,7 @@ api_calls:
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.common.aws import execute
+from ansible_collections.techcorp.rag_admin.plugins.module_utils.database import proof
 from ansible_collections.techcorp.rag_admin.plugins.module_utils.rds import drill
 
 ARGUMENT_SPEC = {
@@ -304,15 +281,8 @@ ARGUMENT_SPEC = {
     },
     "ca_cert": {"type": "path"},
     "record": {"type": "bool", "default": True},
-    "tables": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"name": {"type": "str", "required": True}, "key": {"type": "str", "no_log": False}},
-    },
     "rpo": {"type": "float", "default": 300},
-    "interval": {"type": "float", "default": 15},
-    "alembic_head": {"type": "str"},
+    **proof.OPTIONS,
     "wait_timeout": {"type": "int", "default": 3600},
 }
 

@@ -11,6 +11,18 @@ from datetime import datetime, timezone
 # What a beat may be late beside the interval: the writer's start, a checkpoint, a busy machine (seconds).
 SLACK = 10.0
 
+# Options of the modules that hold a copy against something, see plugins/doc_fragments/restore_proof.py.
+OPTIONS = {
+    "tables": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"name": {"type": "str", "required": True}, "key": {"type": "str", "no_log": False}},
+    },
+    "interval": {"type": "float", "default": 15},
+    "alembic_head": {"type": "str"},
+}
+
 
 @dataclass(frozen=True)
 class Wanted:
