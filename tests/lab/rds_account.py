@@ -58,19 +58,19 @@ class Databases:
         """Return the ARN of a new key."""
         return self.client("kms", region).create_key()["KeyMetadata"]["Arn"]
 
-    def instance(self, wait: bool = True, **options: Any) -> str:
-        """Return the name of an instance, available unless not waited for."""
-        name = f"db-{next(NUMBERS)}"
+    def instance(self, wait: float = 5, **options: Any) -> str:
+        """Return the name of an instance that is available, if it is to be waited for, within so many seconds."""
         defaults = {
+            "DBInstanceIdentifier": f"db-{next(NUMBERS)}",
             "DBInstanceClass": "db.t3.micro",
             "Engine": "postgres",
             "AllocatedStorage": 20,
             "MasterUsername": "master",
             "MasterUserPassword": PASSWORD,
         }
-        self.here.create_db_instance(DBInstanceIdentifier=name, **defaults | options)
+        name = self.here.create_db_instance(**defaults | options)["DBInstance"]["DBInstanceIdentifier"]
         if wait:
-            self.settled(name)
+            self.settled(name, seconds=wait)
         return name
 
     def settled(self, name: str, status: str = "available", seconds: float = 5) -> dict[str, Any]:

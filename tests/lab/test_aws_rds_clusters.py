@@ -62,7 +62,7 @@ def source(rds: Databases) -> dict[str, Any]:
     rds.here.create_db_parameter_group(
         DBParameterGroupName="clusters", DBParameterGroupFamily="postgres15", Description="clusters"
     )
-    about = rds.settled(rds.instance(wait=False, DBName="app", DBParameterGroupName="clusters"), seconds=60)
+    about = rds.settled(rds.instance(wait=0, DBName="app", DBParameterGroupName="clusters"), seconds=60)
     ask(
         about,
         "CREATE TABLE canary (id int PRIMARY KEY, value text)",
@@ -76,10 +76,10 @@ def test_a_snapshot_brings_back_the_rows_it_was_taken_of_in_another_region_too(
 ) -> None:
     before = ask(source, CHECKSUM)
     assert before[0] == ROWS
-    snapshot = rds.snapshot(source["DBInstanceIdentifier"], wait=False)
+    snapshot = rds.snapshot(source["DBInstanceIdentifier"], wait=0)
     rds.taken(snapshot, seconds=60)
     ask(source, "CREATE TABLE later (n int)")
-    copied = rds.copy(snapshot, wait=False)
+    copied = rds.copy(snapshot, wait=0)
     rds.taken(copied, client=rds.there, seconds=60)
     # What the copy restores to does not hang on its source.
     rds.here.delete_db_snapshot(DBSnapshotIdentifier=snapshot)

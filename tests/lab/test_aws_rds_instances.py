@@ -21,7 +21,7 @@ def group_name(about: dict[str, Any]) -> str:
 
 def test_an_instance_is_created_backed_up_and_then_available(rds: Databases) -> None:
     rds.pace(0.4)
-    name = rds.instance(wait=False)
+    name = rds.instance(wait=0)
     about = rds.about(name)
     assert about["DBInstanceStatus"] == "creating"
     assert "Endpoint" not in about

@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 from lab.aws import catalogue
 from lab.aws.overlay import rds_parameters
 from tests.lab.account import until
+from tests.lab.rds_account import Databases
 
 NUMBERS = itertools.count(1)
 
@@ -26,19 +27,8 @@ def make_group(aws: Any, family: str = "postgres15") -> str:
 
 def make_instance(aws: Any, group: str) -> str:
     """Return the name of a new instance that uses a group."""
-    name = f"instance-{next(NUMBERS)}"
-    aws.rds.create_db_instance(
-        DBInstanceIdentifier=name,
-        Engine="postgres",
-        EngineVersion="15.8",
-        DBInstanceClass="db.m6g.large",
-        AllocatedStorage=20,
-        MasterUsername="master",
-        MasterUserPassword="correct-horse",
-        DBParameterGroupName=group,
-    )
-    until(lambda: available(aws, name), 20)
-    return name
+    options = {"EngineVersion": "15.8", "DBInstanceClass": "db.m6g.large", "DBParameterGroupName": group}
+    return Databases(aws.endpoint, aws.control).instance(wait=20, **options)
 
 
 def available(aws: Any, instance: str) -> bool:

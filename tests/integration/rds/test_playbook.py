@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.account import REGION, until
+from tests.lab.account import REGION
+from tests.lab.rds_account import Databases
 
 CHECKOUT = Path(__file__).parents[3]
 # What the inventory of production says, so that RDS is asked whether it takes it.
@@ -48,10 +49,6 @@ def set_by_users(aws: Any) -> dict[str, str]:
     return {entry["ParameterName"]: entry["ParameterValue"] for page in pages for entry in page["Parameters"]}
 
 
-def status(aws: Any) -> str:
-    return aws.rds.describe_db_instances(DBInstanceIdentifier=GROUP)["DBInstances"][0]["DBInstanceStatus"]
-
-
 def test_the_playbook_tunes_rds_shows_the_difference_and_names_who_waits(aws: Any, play: Any) -> None:
     predicted = play("--check", "--diff")
     assert aws.control.journal(service="rds", mutating=True) == []
@@ -63,17 +60,8 @@ def test_the_playbook_tunes_rds_shows_the_difference_and_names_who_waits(aws: An
     found = set_by_users(aws)
     assert found["effective_cache_size"] == "{DBInstanceClassMemory*3/32768}"
     assert found["log_min_duration_statement"] == "1000" and found["max_connections"] == "200"
-    aws.rds.create_db_instance(
-        DBInstanceIdentifier=GROUP,
-        Engine="postgres",
-        EngineVersion="15.8",
-        DBInstanceClass="db.m6g.4xlarge",
-        AllocatedStorage=20,
-        MasterUsername="master",
-        MasterUserPassword="correct-horse",
-        DBParameterGroupName=GROUP,
-    )
-    until(lambda: status(aws) == "available", 20)
+    options = {"EngineVersion": "15.8", "DBInstanceClass": "db.m6g.4xlarge", "DBParameterGroupName": GROUP}
+    Databases(aws.endpoint, aws.control).instance(wait=20, DBInstanceIdentifier=GROUP, **options)
     # Somebody's own change: it is shown, taken back, and the instance has to be restarted for it.
     aws.rds.modify_db_parameter_group(
         DBParameterGroupName=GROUP,

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lab.aws import catalogue
 from tests.integration.rds.definitions import SIXTY
 from tests.lab.account import REGION, until
+from tests.lab.rds_account import Databases
 
 NUMBERS = itertools.count(1)
 CASES = 20
@@ -79,17 +80,8 @@ def writes(aws: Any) -> list[str]:
 
 
 def make_instance(aws: Any, name: str, group: str) -> None:
-    aws.rds.create_db_instance(
-        DBInstanceIdentifier=name,
-        Engine="postgres",
-        EngineVersion="15.8",
-        DBInstanceClass="db.m6g.large",
-        AllocatedStorage=20,
-        MasterUsername="master",
-        MasterUserPassword="correct-horse",
-        DBParameterGroupName=group,
-    )
-    until(lambda: state(aws, name) == "available", 20)
+    options = {"EngineVersion": "15.8", "DBInstanceClass": "db.m6g.large", "DBParameterGroupName": group}
+    Databases(aws.endpoint, aws.control).instance(wait=20, DBInstanceIdentifier=name, **options)
 
 
 def state(aws: Any, name: str) -> str | None:

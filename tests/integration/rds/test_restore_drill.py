@@ -71,7 +71,7 @@ def live(rds: Databases) -> SimpleNamespace:
     rds.here.create_db_parameter_group(
         DBParameterGroupName="drill", DBParameterGroupFamily="postgres15", Description="drill"
     )
-    about = rds.settled(rds.instance(wait=False, DBName="app", VpcSecurityGroupIds=[own]), seconds=60)
+    about = rds.settled(rds.instance(wait=0, DBName="app", VpcSecurityGroupIds=[own]), seconds=60)
     made = SimpleNamespace(name=about["DBInstanceIdentifier"], endpoint=about["Endpoint"], own=own, drill=drill)
     with connected(made) as connection:
         cursor = connection.cursor()
@@ -80,7 +80,7 @@ def live(rds: Databases) -> SimpleNamespace:
         observe.one(connection, observe.BEAT)
         observe.record(connection, TABLES)
         observe.one(connection, observe.BEAT)
-    made.snapshot = rds.snapshot(made.name, wait=False)
+    made.snapshot = rds.snapshot(made.name, wait=0)
     rds.taken(made.snapshot, seconds=60)
     return made
 
@@ -194,7 +194,7 @@ def test_a_copy_is_proven_where_the_instance_is_not(rds, live, drill):
     rds.there.create_db_parameter_group(
         DBParameterGroupName="drill", DBParameterGroupFamily="postgres15", Description="drill"
     )
-    rds.taken(rds.copy(live.snapshot, wait=False), client=rds.there, seconds=60)
+    rds.taken(rds.copy(live.snapshot, wait=0), client=rds.there, seconds=60)
     options = {"region": ELSEWHERE, "vpc_security_group_ids": [group["GroupId"]]}
     assert "db_instance_class" in drill(**options)["msg"]
     result = drill(**options, db_instance_class="db.t3.micro")
@@ -209,7 +209,7 @@ def test_rows_that_are_missing_from_a_backup_are_caught(rds, live, drill):
         cursor = connection.cursor()
         cursor.execute("DELETE FROM canary WHERE id = 7")
         observe.one(connection, observe.BEAT)
-        damaged = rds.snapshot(live.name, wait=False)
+        damaged = rds.snapshot(live.name, wait=0)
         rds.taken(damaged, seconds=60)
         cursor.execute("INSERT INTO canary VALUES (7, md5('7'))")
     result = drill(snapshot_identifier=damaged)
@@ -224,7 +224,7 @@ def test_a_broken_chain_of_beats_is_caught(rds, live, drill):
         cursor = connection.cursor()
         observe.one(connection, observe.BEAT)
         cursor.execute("UPDATE restore_proof.beats SET payload = payload || 'x' WHERE beat = 2")
-        damaged = rds.snapshot(live.name, wait=False)
+        damaged = rds.snapshot(live.name, wait=0)
         rds.taken(damaged, seconds=60)
         cursor.execute("UPDATE restore_proof.beats SET payload = rtrim(payload, 'x') WHERE beat = 2")
     result = drill(snapshot_identifier=damaged)
