@@ -78,9 +78,14 @@ def timeline_at(number: int, timelines: list) -> int:
     return next(timeline for timeline, first in reversed(timelines) if first <= number)
 
 
-def follow(number: int, present: set, timelines: list) -> int:
-    """The number of the last segment that is there without a gap, from a number on; number - 1 when not even that."""
+def follow(number: int, present: set, timelines: list, known: dict | None = None) -> int:
+    """The number of the last segment that is there without a gap, from a number on; number - 1 when not even that.
+
+    :param known: what this returned for other numbers of the same timelines; from there on it need not be walked again.
+    """
     while (timeline_at(number, timelines), number) in present:
+        if number in (known or {}):
+            return known[number]
         number += 1
     return number - 1
 
@@ -128,17 +133,24 @@ def judge(listing: dict, timelines: list, backups: list, claimed: str | None, wa
     """
     present = set(listing["segments"])
     ours = dict(timelines)
-    judged, newest = [], None
-    for backup in backups:
+    judged, newest, known = [], None, {}
+    # The newest first, so that the archive is walked once and not for every backup.
+    for backup in reversed(backups):
         about = _backup(backup)
+        judged.insert(0, about)
+        if not about["wal_start"]:
+            # Taken of a stopped server: whole without WAL, but WAL does not lead on from it.
+            about["usable"] = not about["error"]
+            continue
         start, stop = wal.parse(about["wal_start"]), wal.parse(about["wal_stop"])
         # A backup of a timeline that was left behind leads to the newest one only when it ended before the fork.
         reachable = start[0] in ours and timeline_at(start[1], timelines) == start[0]
         line = timelines if reachable else [(start[0], 0)]
-        end = follow(start[1], present, line)
+        end = follow(start[1], present, line, known if reachable else None)
+        if reachable:
+            known[start[1]] = end
         about["usable"] = not about["error"] and end >= stop[1]
-        judged.append(about)
-        if about["usable"] and reachable:
+        if about["usable"] and reachable and newest is None:
             newest = _restorable(about, end, line, listing["segments"], wal)
     return {"backups": judged, "restorable": newest, "gaps": _all_gaps(judged, present, timelines, claimed, wal)}
 
@@ -170,7 +182,7 @@ def _restorable(backup: dict, end: int, timelines: list, segments: dict, wal: Wa
 
 def _all_gaps(backups: list, present: set, timelines: list, claimed: str | None, wal: Wal) -> list:
     ours = dict(timelines)
-    starts = [wal.parse(backup["wal_start"]) for backup in backups]
+    starts = [wal.parse(backup["wal_start"]) for backup in backups if backup["wal_start"]]
     numbers = [number for timeline, number in present if timeline in ours]
     if claimed:
         timeline, number = wal.parse(claimed)

@@ -55,6 +55,26 @@ def test_positions_keep_their_notation(text: str):
     assert continuity.format_lsn(continuity.parse_lsn(text)) == text
 
 
+def test_the_archive_is_walked_once_however_many_backups_there_are(monkeypatch: pytest.MonkeyPatch):
+    steps = []
+    at = continuity.timeline_at
+    monkeypatch.setattr(continuity, "timeline_at", lambda number, line: steps.append(number) or at(number, line))
+    many = [backup(*names(2 + 10 * n, 3 + 10 * n), kind="diff" if n else "full") for n in range(20)]
+    files = listing(*names(1, 999))
+    judge(files, many[0])
+    once = len(steps)
+    steps.clear()
+    found = judge(files, *many)
+    assert [one["label"] for one in found["backups"]] == [one["label"] for one in many]
+    assert found["restorable"]["backup"] == many[-1]["label"] and all(one["usable"] for one in found["backups"])
+    assert len(steps) < once + 200
+
+
+def test_a_backup_of_a_stopped_server_needs_no_wal():
+    found = judge(listing(*names(1, 9)), {**FULL, "archive": {"start": None, "stop": None}})
+    assert found["backups"][0]["usable"] and found["restorable"] is None and found["gaps"] == []
+
+
 def test_all_wal_is_there():
     found = judge(listing(*names(1, 9)), FULL)
     assert found["gaps"] == []
