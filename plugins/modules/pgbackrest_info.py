@@ -161,7 +161,7 @@ repositories:
           description: Bytes of the cluster.
           type: int
         wal_start:
-          description: First segment that it needs.
+          description: First segment that it needs; null for a backup of a stopped server.
           type: str
         wal_stop:
           description: Last segment that it needs.
