@@ -206,6 +206,7 @@ def _run_arguments(host: Host, reference: str) -> list[str]:
         *[argument for key, value in about.items() for argument in ("--label", f"{key}={value}")],
         "--name", f"{settings.NAME}-{host.name}", "--hostname", host.name,
         "--network", settings.NETWORK, "--network-alias", host.name, "--ip", host.address,
+        "--mac-address", mac(host.address),
         "--add-host", f"{settings.S3_HOST}:{settings.GATEWAY}",
         "--systemd=always", "--cap-add", "SYS_ADMIN", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768",
         "--volume", f"{public}:/root/.ssh/authorized_keys:ro",
@@ -214,6 +215,11 @@ def _run_arguments(host: Host, reference: str) -> list[str]:
         # systemd hands credentials (LoadCredential=) to services over a mount that must propagate, as on a real host.
         reference, "/bin/sh", "-c", "mount --make-rshared / && exec /sbin/init",
     ]  # fmt: skip
+
+
+def mac(address: str) -> str:
+    """The hardware address that goes with an address: neighbours remember it for half a minute after a host is gone."""
+    return "0a:58:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def answers(address: str, timeout: float = 1.0) -> bool:
