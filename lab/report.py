@@ -14,6 +14,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -333,7 +334,7 @@ def terminal(report: Report, colour: bool = False) -> str:
                 f"  rollback                   {one.rollback_seconds:.1f} s from the gate's verdict to all traffic back"
             )
         if one.reason:
-            rows.append(f"  because                    {one.reason[:100]}")
+            rows.append(f"  because                    {textwrap.shorten(one.reason, 100, placeholder=' …')}")
         rows.append(f"  load balancer API          {one.writes} changing calls, {one.reads} reads")
     total = paint(f"{report.failed} failed", "1")
     rows.append(
